@@ -1,0 +1,56 @@
+//! The one interface between mathematics and machines.
+
+use std::sync::Arc;
+
+use aegis_ring::{Basis, Rns};
+
+use crate::{Error, Kernel, Poly, Result, Shape, View, ViewMut};
+
+/// A device, passed by value: cheap to clone, never ambient.
+pub type Device = Arc<dyn Backend>;
+
+/// Data on its way to a device.
+#[derive(Clone, Debug)]
+pub enum Host {
+    /// Canonical residues: polynomial, then limb in basis order, then word.
+    Residues(Vec<u64>),
+    /// Signed integers, one row of `n` words a polynomial; the device reduces them modulo every limb.
+    Signed(Vec<i64>),
+}
+
+/// Something that computes on polynomials: a CPU, a GPU, a recorder, or several of these behind one face.
+///
+/// # Contract
+/// * Launches are asynchronous: they return once enqueued, and a launch is ordered after the earlier ones that touch
+///   the same buffers. [`Backend::download`] and [`Backend::sync`] wait.
+/// * A launch is checked ([`Kernel::check`]) before it is enqueued, so bad operands are reported at once; a failure of
+///   the device itself is reported by a later call.
+/// * Results are bit-identical on every backend, for every number of threads or devices.
+/// * A buffer is not addressable by the host, and a fresh one ([`Backend::alloc`]) holds unspecified words.
+pub trait Backend: Send + Sync {
+    /// The degree and the primes of the ring that this device computes in.
+    fn rns(&self) -> &Arc<Rns>;
+
+    /// A fresh buffer with unspecified content.
+    fn alloc(&self, shape: Shape) -> Result<Poly>;
+
+    /// A buffer with this content. Fails when the number of words does not fit the shape.
+    fn upload(&self, shape: Shape, data: Host) -> Result<Poly>;
+
+    /// The content as canonical residues: polynomial, then limb in basis order, then word.
+    fn download(&self, view: View<'_>) -> Result<Vec<u64>>;
+
+    /// Enqueues one kernel on `limbs`. [`Error::Unsupported`] only for a fused kernel ([`Kernel::is_fused`]).
+    fn launch(&self, kernel: &Kernel, limbs: &Basis, out: ViewMut<'_>, ins: &[View<'_>]) -> Result<()>;
+
+    /// Waits for every launch so far and reports the first failure.
+    fn sync(&self) -> Result<()>;
+
+    /// Enqueues one kernel, by its lowering where this backend has no such fused kernel.
+    fn run(&self, kernel: &Kernel, limbs: &Basis, mut out: ViewMut<'_>, ins: &[View<'_>]) -> Result<()> {
+        match self.launch(kernel, limbs, out.reborrow(), ins) {
+            Err(Error::Unsupported(_)) => kernel.lower(self, limbs, out, ins),
+            result => result,
+        }
+    }
+}

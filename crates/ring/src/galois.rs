@@ -1,0 +1,82 @@
+//! Galois maps `X -> X^g` of the ring `Z[X]/(X^N + 1)`.
+
+/// The odd exponent `g` of the automorphism `X -> X^g`, in `[1, 2N)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Galois(u32);
+
+impl Galois {
+    /// The map that changes nothing.
+    pub const IDENTITY: Self = Self(1);
+
+    /// Rotates the `N/2` slots to the left by `steps` (to the right when negative): `g = 5^steps mod 2N`.
+    pub fn rotation(steps: i64, n: usize) -> Self {
+        let (order, modulus) = ((n / 2) as i64, 2 * n as u64);
+        let (mut e, mut base, mut g) = (steps.rem_euclid(order) as u64, 5 % modulus, 1);
+        while e > 0 {
+            if e & 1 == 1 {
+                g = g * base % modulus;
+            }
+            base = base * base % modulus;
+            e >>= 1;
+        }
+        Self(g as u32)
+    }
+
+    /// Complex conjugation of every slot: `g = 2N - 1`.
+    pub fn conjugation(n: usize) -> Self {
+        Self((2 * n - 1) as u32)
+    }
+
+    /// The map with exponent `g`, reduced mod `2N`; `None` when `g` is even.
+    pub fn from_exponent(g: u64, n: usize) -> Option<Self> {
+        let g = g % (2 * n as u64);
+        (g & 1 == 1).then_some(Self(g as u32))
+    }
+
+    /// The exponent `g`.
+    pub fn exponent(self) -> u32 {
+        self.0
+    }
+
+    /// First this map, then `next`.
+    pub fn then(self, next: Self, n: usize) -> Self {
+        Self((u64::from(self.0) * u64::from(next.0) % (2 * n as u64)) as u32)
+    }
+
+    /// The map that undoes this one.
+    pub fn inverse(self, n: usize) -> Self {
+        // The group of odd residues mod 2N has exponent dividing N/2, so g^(N/2 - 1) is the inverse.
+        let (mut e, modulus) = ((n / 2).max(2) as u64 - 1, 2 * n as u64);
+        let (mut base, mut g) = (u64::from(self.0), 1);
+        while e > 0 {
+            if e & 1 == 1 {
+                g = g * base % modulus;
+            }
+            base = base * base % modulus;
+            e >>= 1;
+        }
+        Self(g as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inverse_undoes_every_map() {
+        for n in [8, 16, 1024] {
+            for g in (1..2 * n as u64).step_by(2) {
+                let g = Galois::from_exponent(g, n).unwrap();
+                assert_eq!(g.then(g.inverse(n), n), Galois::IDENTITY, "g = {g:?}, n = {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn rotations_compose() {
+        let n = 64;
+        assert_eq!(Galois::rotation(3, n).then(Galois::rotation(-3, n), n), Galois::IDENTITY);
+        assert_eq!(Galois::rotation(3, n).then(Galois::rotation(4, n), n), Galois::rotation(7, n));
+    }
+}
