@@ -1,0 +1,100 @@
+use aegis_ring::Galois;
+
+use crate::{Level, ParamsError};
+
+/// Result of an operation of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong, grouped by whose fault it is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The parameters are not usable.
+    #[error(transparent)]
+    Params(#[from] ParamsError),
+
+    /// An operation needs more levels than the ciphertext has left.
+    #[error("{op} needs level {need:?}, the ciphertext is at {have:?}; bootstrap it first")]
+    LevelTooLow {
+        /// The operation.
+        op: &'static str,
+        /// Lowest level it works at.
+        need: Level,
+        /// Level of the ciphertext.
+        have: Level,
+    },
+    /// A level above the top of the modulus chain.
+    #[error("level {have:?} is above the top {max:?} of the parameter set")]
+    LevelTooHigh {
+        /// The level asked for.
+        have: Level,
+        /// Top of the chain.
+        max: Level,
+    },
+    /// Operands at one level have different scales, so that their sum would mean nothing.
+    #[error("scales 2^{:.6} and 2^{:.6} at level {level:?} do not match", .left.log2(), .right.log2())]
+    ScaleMismatch {
+        /// Scale of the first operand.
+        left: f64,
+        /// Scale of the second operand, or the scale asked for.
+        right: f64,
+        /// Their common level.
+        level: Level,
+    },
+    /// No key for this map at this level was made.
+    #[error("no switching key for {what} at level {level:?}; declare it in the KeyRequest")]
+    MissingKey {
+        /// What the key is for.
+        what: KeyPurpose,
+        /// The level it is needed at.
+        level: Level,
+    },
+    /// Operands or keys of different secret keys.
+    #[error("{what} belongs to key set {have}, expected {want}; use the keys it was made with")]
+    ForeignKey {
+        /// What does not belong here.
+        what: &'static str,
+        /// Its key set.
+        have: crate::KeyId,
+        /// The key set expected.
+        want: crate::KeyId,
+    },
+    /// Values that do not fit a plaintext.
+    #[error("cannot encode: {0}")]
+    Encoding(String),
+    /// Bytes that are not what they should be.
+    #[error("{what} cannot be read: {reason}")]
+    Format {
+        /// Kind of object.
+        what: &'static str,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// Reading or writing failed.
+    #[error("input or output failed: {0}")]
+    Io(#[from] std::io::Error),
+    /// The device refused or failed.
+    #[error(transparent)]
+    Device(#[from] aegis_hal::Error),
+}
+
+/// What a switching key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPurpose {
+    /// From `s^2` back to `s`.
+    Relinearization,
+    /// From `s` after a Galois map back to `s`.
+    Galois(Galois),
+    /// From the dense secret to the sparse one of a bootstrap, and back.
+    Encapsulation,
+}
+
+impl std::fmt::Display for KeyPurpose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Relinearization => write!(f, "relinearisation"),
+            Self::Galois(g) => write!(f, "the Galois map X -> X^{}", g.exponent()),
+            Self::Encapsulation => write!(f, "sparse-secret encapsulation"),
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! Checked parameters: the modulus chain, its scales, the key switching digits.
+
+use std::sync::Arc;
+
+use aegis_ring::{Basis, LimbId, Rns, primes::nearest_ntt_prime};
+
+use crate::{BootstrapSpec, ParamsSpec, security};
+
+/// Height in the modulus chain: a rescale goes from level `l` to `l - 1`; level 0 has the base limb only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Level(pub u32);
+
+impl Level {
+    /// The level `by` below, or `None` below the base.
+    pub fn down(self, by: u32) -> Option<Self> {
+        self.0.checked_sub(by).map(Self)
+    }
+}
+
+/// Why a [`ParamsSpec`] is refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParamsError {
+    /// Fewer than 128 bits of security.
+    #[error("log2 QP = {log2_qp:.1} at N = 2^{log_n} has fewer than 128 bits of security; the bound is {bound}")]
+    Insecure {
+        /// log2 of the ring degree.
+        log_n: u32,
+        /// log2 of the largest modulus.
+        log2_qp: f64,
+        /// The largest allowed.
+        bound: f64,
+    },
+    /// No security bound is known for this ring.
+    #[error("no 128-bit bound is known for N = 2^{0}; use N = 2^13 to 2^17")]
+    UnknownRing(u32),
+    /// The switching key to the sparse secret would leak it.
+    #[error(
+        "the encapsulation key (weight {weight}, modulus of {log2_modulus:.1} bits) has fewer than 128 bits of security; \
+         it needs N >= 2^16, weight >= 32 and at most 121 bits"
+    )]
+    InsecureEncapsulation {
+        /// Hamming weight of the sparse secret.
+        weight: u32,
+        /// log2 of the modulus of the key.
+        log2_modulus: f64,
+    },
+    /// A bootstrap fails too often.
+    #[error("a bootstrap fails with probability 2^{failure_log2:.1}; raise the range or lower the weight (at most 2^-100)")]
+    Failure {
+        /// log2 of the probability.
+        failure_log2: f64,
+    },
+    /// The numbers contradict each other.
+    #[error("parameters contradict each other: {0}")]
+    Inconsistent(String),
+    /// No primes of this form.
+    #[error(transparent)]
+    Ring(#[from] aegis_ring::Error),
+}
+
+/// A checked parameter set. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Params(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    spec: ParamsSpec,
+    rns: Arc<Rns>,
+    /// Limbs at each level.
+    bases: Vec<Basis>,
+    /// Limbs that a rescale from each level drops; the entry of level 0 is empty.
+    dropped: Vec<Basis>,
+    /// Canonical scale at each level.
+    scales: Vec<f64>,
+    special: Basis,
+    /// Key switching digits at the top level, bottom up.
+    digits: Vec<Basis>,
+    insecure: bool,
+}
+
+impl TryFrom<ParamsSpec> for Params {
+    type Error = ParamsError;
+
+    /// Builds the chain and refuses anything below 128 bits, including the bootstrap's ephemeral secret.
+    fn try_from(spec: ParamsSpec) -> Result<Self, ParamsError> {
+        let params = Self::build(spec, false)?;
+        params.check_security()?;
+        Ok(params)
+    }
+}
+
+impl Params {
+    /// Builds the chain **without any check of security**: for tests on small rings.
+    pub fn insecure(spec: ParamsSpec) -> Result<Self, ParamsError> {
+        Self::build(spec, true)
+    }
+
+    fn build(spec: ParamsSpec, insecure: bool) -> Result<Self, ParamsError> {
+        check_spec(&spec)?;
+        let chain = Chain::choose(&spec)?;
+        let n_q = chain.q.len();
+        let all: Vec<u64> = chain.q.iter().chain(&chain.special).copied().collect();
+        let rns = Rns::new(spec.log_n, &all)?;
+        let id = |i: usize| LimbId(i as u16);
+        let special = Basis::new((n_q..all.len()).map(id));
+        let (mut bases, mut dropped, mut next) = (vec![], vec![], 0);
+        for count in &chain.limbs_per_level {
+            dropped.push(Basis::new((next..next + count).map(id)));
+            next += count;
+            bases.push(Basis::new((0..next).map(id)));
+        }
+        dropped[0] = Basis::new([]);
+        let digits = group_digits(&rns, &bases[bases.len() - 1], f64::from(spec.digit_bits));
+        let inner = Inner { spec, rns: Arc::new(rns), bases, dropped, scales: chain.scales, special, digits, insecure };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    fn check_security(&self) -> Result<(), ParamsError> {
+        let log_n = self.0.spec.log_n;
+        let bound = security::max_log2_qp(log_n).ok_or(ParamsError::UnknownRing(log_n))?;
+        let log2_qp = self.log2_qp();
+        if log2_qp > bound {
+            return Err(ParamsError::Insecure { log_n, log2_qp, bound });
+        }
+        if let Some(boot) = self.bootstrap() {
+            let (weight, log2_modulus) = (boot.ephemeral_weight, self.encapsulation_log2());
+            let safe = log_n >= 16
+                && weight >= security::EPHEMERAL_WEIGHT
+                && log2_modulus <= security::EPHEMERAL_MODULUS_LOG2;
+            if !safe {
+                return Err(ParamsError::InsecureEncapsulation { weight, log2_modulus });
+            }
+            let failure_log2 = self.bootstrap_failure_log2().unwrap_or(0.0);
+            // One inference makes far fewer than 2^10 bootstraps: 2^-110 each keeps 2^-100 for all of them.
+            if failure_log2 > -110.0 {
+                return Err(ParamsError::Failure { failure_log2 });
+            }
+        }
+        Ok(())
+    }
+
+    /// The unchecked set these parameters were made from.
+    pub fn spec(&self) -> &ParamsSpec {
+        &self.0.spec
+    }
+
+    /// The name of the set.
+    pub fn name(&self) -> &str {
+        &self.0.spec.name
+    }
+
+    /// True when the set was made by [`Params::insecure`].
+    pub fn is_insecure(&self) -> bool {
+        self.0.insecure
+    }
+
+    /// The ring degree N.
+    pub fn n(&self) -> usize {
+        self.0.rns.n()
+    }
+
+    /// Number of complex slots, N/2.
+    pub fn slots(&self) -> usize {
+        self.n() / 2
+    }
+
+    /// Degree and primes.
+    pub fn rns(&self) -> &Arc<Rns> {
+        &self.0.rns
+    }
+
+    /// Top of the modulus chain, bootstrapping levels included.
+    pub fn max_level(&self) -> Level {
+        Level(self.0.bases.len() as u32 - 1)
+    }
+
+    /// Highest level for computation: that of fresh encryptions and of bootstrapped ciphertexts.
+    pub fn fresh_level(&self) -> Level {
+        let above = self.bootstrap().map_or(0, |b| b.eval_mod + b.coeffs_to_slots);
+        Level(self.max_level().0 - above)
+    }
+
+    /// Lowest level at which a ciphertext can be bootstrapped; level 0 without bootstrapping.
+    pub fn base_level(&self) -> Level {
+        Level(self.bootstrap().map_or(0, |b| b.slots_to_coeffs))
+    }
+
+    /// The limbs of a ciphertext at this level, bottom up. Panics above the top.
+    pub fn basis(&self, level: Level) -> &Basis {
+        &self.0.bases[level.0 as usize]
+    }
+
+    /// The limbs that a rescale from this level divides away. Panics above the top.
+    pub fn dropped(&self, level: Level) -> &Basis {
+        &self.0.dropped[level.0 as usize]
+    }
+
+    /// The primes of the key switching modulus P.
+    pub fn special(&self) -> &Basis {
+        &self.0.special
+    }
+
+    /// Product of the primes that a rescale from this level divides away; 1 at level 0.
+    pub fn rescale_factor(&self, level: Level) -> f64 {
+        self.dropped(level).iter().map(|l| self.0.rns.modulus(l).value() as f64).product()
+    }
+
+    /// Canonical scale of a ciphertext at this level: the scale falls as in a chain of squarings,
+    /// `scale(l - 1) = scale(l)^2 / rescale_factor(l)`, from `2^scale_log2` at [`Params::fresh_level`], so that
+    /// ciphertexts of equal level can be added whatever their history. Above the fresh level: the rescale factor.
+    pub fn scale(&self, level: Level) -> f64 {
+        self.0.scales[level.0 as usize]
+    }
+
+    /// The base prime q0.
+    pub fn base_modulus(&self) -> u64 {
+        self.0.rns.moduli()[0].value()
+    }
+
+    /// Key switching digits at this level, bottom up; the last one may be cut by the level.
+    pub fn digits(&self, level: Level) -> Vec<Basis> {
+        let basis = self.basis(level);
+        self.0.digits.iter().map(|d| d.intersection(basis)).filter(|d| !d.is_empty()).collect()
+    }
+
+    /// Bootstrapping, where the set has it.
+    pub fn bootstrap(&self) -> Option<&BootstrapSpec> {
+        self.0.spec.bootstrap.as_ref()
+    }
+
+    /// log2 of the product of all primes: what security depends on.
+    pub fn log2_qp(&self) -> f64 {
+        self.0.rns.moduli().iter().map(|m| (m.value() as f64).log2()).sum()
+    }
+
+    /// A lower estimate of the security in bits, or `None` where no bound is known (rings for tests).
+    pub fn security_bits(&self) -> Option<f64> {
+        security::security_bits(self.0.spec.log_n, self.log2_qp())
+    }
+
+    /// The limbs of the switching key to the ephemeral sparse secret: the base limb and one special limb.
+    pub fn encapsulation_basis(&self) -> Basis {
+        Basis::new([self.basis(Level(0)).limbs()[0], self.0.special.limbs()[0]])
+    }
+
+    /// log2 of the modulus of the switching key to the ephemeral sparse secret.
+    pub fn encapsulation_log2(&self) -> f64 {
+        self.0.rns.log2_product(&self.encapsulation_basis())
+    }
+
+    /// log2 of the probability that one bootstrap leaves the range of its modular reduction.
+    pub fn bootstrap_failure_log2(&self) -> Option<f64> {
+        let b = self.bootstrap()?;
+        Some(security::bootstrap_failure_log2(self.0.spec.log_n, b.ephemeral_weight, f64::from(b.range)))
+    }
+
+    /// Bytes of one switching key on a device, for ciphertexts up to `level`.
+    pub fn switching_key_bytes(&self, level: Level) -> u64 {
+        let limbs = self.basis(level).len() + self.0.special.len();
+        (self.digits(level).len() * 2 * limbs * self.n() * 8) as u64
+    }
+
+    /// A digest of everything that decides compatibility of keys and ciphertexts.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = blake3::Hasher::new();
+        hash.update(b"aegis parameters 1");
+        for m in self.0.rns.moduli() {
+            hash.update(&m.value().to_le_bytes());
+        }
+        hash.update(&postcard::to_stdvec(&self.0.spec).unwrap_or_default());
+        *hash.finalize().as_bytes()
+    }
+}
+
+fn check_spec(spec: &ParamsSpec) -> Result<(), ParamsError> {
+    let fail = |why: String| Err(ParamsError::Inconsistent(why));
+    let levels: u32 = spec.levels.iter().map(|l| l.count).sum();
+    if !(4..=17).contains(&spec.log_n) {
+        return fail(format!("log_n = {} is outside 4..=17", spec.log_n));
+    }
+    if levels > 200 || spec.special_count == 0 || spec.special_count > 32 {
+        return fail(format!("{levels} levels and {} special primes", spec.special_count));
+    }
+    if let Some(b) = &spec.bootstrap {
+        let taken = b.slots_to_coeffs + b.eval_mod + b.coeffs_to_slots;
+        if taken >= levels || b.slots_to_coeffs == 0 || b.coeffs_to_slots == 0 || b.range == 0 {
+            return fail(format!("bootstrapping takes {taken} of {levels} levels"));
+        }
+    }
+    let min_bits = spec.log_n + 4;
+    let bits = spec.levels.iter().flat_map(|l| l.limb_bits.iter().copied());
+    for b in bits.chain([spec.base_bits, spec.special_bits]) {
+        if !(min_bits..=50).contains(&b) {
+            return fail(format!("a prime of {b} bits; primes have {min_bits} to 50 bits at this ring"));
+        }
+    }
+    if spec.levels.iter().any(|l| l.limb_bits.is_empty()) {
+        return fail("a level without limbs".into());
+    }
+    if spec.digit_bits < spec.base_bits || spec.digit_bits > spec.special_bits * spec.special_count {
+        return fail(format!(
+            "digits of {} bits under a P of {} bits",
+            spec.digit_bits,
+            spec.special_bits * spec.special_count
+        ));
+    }
+    Ok(())
+}
+
+/// The primes of a chain and its canonical scales.
+struct Chain {
+    q: Vec<u64>,
+    special: Vec<u64>,
+    limbs_per_level: Vec<usize>,
+    scales: Vec<f64>,
+}
+
+impl Chain {
+    /// Chooses primes top down, so that each canonical scale is pulled back to the nominal one: the drift that squaring
+    /// would double at every level never builds up.
+    fn choose(spec: &ParamsSpec) -> Result<Self, ParamsError> {
+        let mut taken = vec![];
+        let mut prime = |target: f64, bits: u32| -> Result<u64, ParamsError> {
+            // Never above 2^50; elsewhere a prime may lie a little above its nominal size.
+            let range = (1u64 << (bits - 1))..(1u64 << (bits + 1)).min(1 << 50);
+            let p = nearest_ntt_prime(target, range, spec.log_n, &taken)?;
+            taken.push(p);
+            Ok(p)
+        };
+        let power = |bits: u32| f64::from(bits).exp2();
+        let special: Vec<u64> = (0..spec.special_count)
+            .map(|_| prime(power(spec.special_bits), spec.special_bits))
+            .collect::<Result<_, _>>()?;
+        let base = prime(power(spec.base_bits), spec.base_bits)?;
+        let levels: Vec<&[u32]> =
+            spec.levels.iter().flat_map(|l| (0..l.count).map(|_| l.limb_bits.as_ref())).collect();
+        let above = spec.bootstrap.as_ref().map_or(0, |b| b.eval_mod + b.coeffs_to_slots) as usize;
+        let fresh = levels.len() - above;
+        let nominal = power(spec.scale_log2);
+
+        let mut primes = vec![vec![]; levels.len() + 1];
+        let mut scales = vec![0.0; levels.len() + 1];
+        scales[fresh] = nominal;
+        for level in (1..=levels.len()).rev() {
+            let limb_bits = levels[level - 1];
+            let bits: u32 = limb_bits.iter().sum();
+            let canonical = level <= fresh && bits == spec.scale_log2;
+            let target = if canonical { scales[level] * scales[level] / nominal } else { power(bits) };
+            let mut rest = target;
+            for (i, &b) in limb_bits.iter().enumerate() {
+                let last = i + 1 == limb_bits.len();
+                let p = prime(if last { rest } else { power(b) }, b)?;
+                rest /= p as f64;
+                primes[level].push(p);
+            }
+            let factor: f64 = primes[level].iter().map(|&p| p as f64).product();
+            if level > fresh {
+                scales[level] = factor;
+            } else {
+                scales[level - 1] = scales[level] * scales[level] / factor;
+            }
+        }
+        primes[0].push(base);
+        let limbs_per_level = primes.iter().map(Vec::len).collect();
+        Ok(Self { q: primes.concat(), special, limbs_per_level, scales })
+    }
+}
+
+/// Cuts `basis` into runs whose products stay within `digit_bits`: digits balanced by bits, not by limb count.
+fn group_digits(rns: &Rns, basis: &Basis, digit_bits: f64) -> Vec<Basis> {
+    let (mut digits, mut run, mut bits) = (vec![], vec![], 0.0);
+    for limb in basis.iter() {
+        let b = (rns.modulus(limb).value() as f64).log2();
+        // A prime may lie just above its nominal size: half a bit of slack a digit.
+        if !run.is_empty() && bits + b > digit_bits + 0.5 {
+            digits.push(Basis::new(std::mem::take(&mut run)));
+            bits = 0.0;
+        }
+        run.push(limb);
+        bits += b;
+    }
+    digits.push(Basis::new(run));
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{N16_B13_S40, PRESETS, insecure_bootstrap_spec};
+
+    #[test]
+    fn every_preset_is_secure() {
+        for spec in PRESETS {
+            let p = Params::try_from(spec.clone()).unwrap();
+            assert!(p.security_bits().unwrap() >= 128.0, "{}", p.name());
+        }
+    }
+
+    #[test]
+    fn canonical_scales_stay_near_the_nominal_scale() {
+        let p = Params::try_from(N16_B13_S40).unwrap();
+        for l in 0..=p.fresh_level().0 {
+            let drift = (p.scale(Level(l)).log2() - 40.0).abs();
+            assert!(drift < 1e-4, "level {l}: {drift}");
+        }
+        assert_eq!((p.base_level(), p.fresh_level(), p.max_level()), (Level(3), Level(16), Level(27)));
+    }
+
+    #[test]
+    fn a_modulus_above_the_bound_is_refused() {
+        let spec = ParamsSpec { special_count: 12, ..N16_B13_S40 };
+        assert!(matches!(Params::try_from(spec), Err(ParamsError::Insecure { .. })));
+        assert!(matches!(Params::try_from(insecure_bootstrap_spec(12)), Err(ParamsError::UnknownRing(12))));
+        let mut spec = N16_B13_S40;
+        spec.bootstrap.as_mut().unwrap().ephemeral_weight = 16;
+        assert!(matches!(Params::try_from(spec), Err(ParamsError::InsecureEncapsulation { .. })));
+        let mut spec = N16_B13_S40;
+        spec.bootstrap.as_mut().unwrap().range = 8;
+        assert!(matches!(Params::try_from(spec), Err(ParamsError::Failure { .. })));
+    }
+
+    #[test]
+    fn digits_fit_under_the_special_modulus() {
+        for spec in PRESETS {
+            let p = Params::try_from(spec.clone()).unwrap();
+            let special = p.rns().log2_product(p.special());
+            for d in p.digits(p.max_level()) {
+                assert!(p.rns().log2_product(&d) <= special, "{}", p.name());
+            }
+            let union = p.digits(p.max_level()).iter().fold(Basis::new([]), |a, b| a.union(b));
+            assert_eq!(&union, p.basis(p.max_level()));
+        }
+    }
+}

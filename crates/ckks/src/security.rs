@@ -1,0 +1,89 @@
+//! What is known of the hardness of the parameters, checked in code.
+
+/// log2 of the largest modulus `QP` with 128 bits of classical security for a uniform ternary secret and error
+/// deviation 3.19 (Bossuat et al., *Security Guidelines for Implementing Homomorphic Encryption*, 2024, tables for
+/// ternary secrets). Rings without a row are refused.
+const TERNARY_128: &[(u32, f64)] = &[(13, 214.0), (14, 430.0), (15, 868.0), (16, 1747.0), (17, 3523.0)];
+
+/// log2 of the largest modulus of a switching key that hides a secret of Hamming weight 32 at N = 2^16 and above, for
+/// 128 bits against hybrid attacks (bound used by the library lattigo since its advisory on encapsulation keys).
+pub const EPHEMERAL_MODULUS_LOG2: f64 = 121.0;
+
+/// Smallest Hamming weight for which [`EPHEMERAL_MODULUS_LOG2`] holds.
+pub const EPHEMERAL_WEIGHT: u32 = 32;
+
+/// Deviation of the error distribution, the one that the security tables assume.
+pub const ERROR_SIGMA: f64 = 3.19;
+
+/// log2 of the largest `QP` at 128 bits for this ring, or `None` where no bound is known.
+pub fn max_log2_qp(log_n: u32) -> Option<f64> {
+    TERNARY_128.iter().find(|(n, _)| *n == log_n).map(|(_, bits)| *bits)
+}
+
+/// A lower estimate of the security in bits: the product of security and log2 QP does not fall as the modulus shrinks
+/// (rows of the same tables for 192 and 256 bits), so `128 * bound / log2 QP` is safe at or below the bound.
+pub fn security_bits(log_n: u32, log2_qp: f64) -> Option<f64> {
+    max_log2_qp(log_n).map(|bound| 128.0 * bound / log2_qp)
+}
+
+/// log2 of the probability that some coefficient of a bootstrap leaves `[-range, range]` multiples of q0.
+///
+/// The multiple is a sum of `weight + 1` variables uniform in `[-1/2, 1/2]`, whose tail is that of the Irwin-Hall
+/// distribution: `P(S > x) = 1/m! sum_k (-1)^k C(m, k) (m/2 - x - k)^m`. Union bound over both signs and N coefficients.
+pub fn bootstrap_failure_log2(log_n: u32, weight: u32, range: f64) -> f64 {
+    let m = weight + 1;
+    let top = f64::from(m) / 2.0 - range;
+    if top <= 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    let log2_factorial: f64 = (1..=m).map(|i| f64::from(i).log2()).sum();
+    // Terms relative to the first keep the alternating sum well scaled; it decreases fast in the far tail.
+    let (mut sum, mut binomial, mut k) = (0.0, 1.0, 0u32);
+    while f64::from(k) < top {
+        let term = binomial * ((top - f64::from(k)) / top).powi(m as i32);
+        sum += if k % 2 == 0 { term } else { -term };
+        binomial *= f64::from(m - k) / f64::from(k + 1);
+        k += 1;
+    }
+    let tail_log2 = f64::from(m) * top.log2() + sum.max(f64::MIN_POSITIVE).log2() - log2_factorial;
+    (tail_log2 + 1.0 + f64::from(log_n)).min(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_probability_matches_the_closed_form_in_the_last_interval() {
+        // P(S > 16) for 33 uniforms is (1/2)^33 / 33!, times two signs and 2^16 coefficients.
+        let factorial: f64 = (1..=33).map(|i| f64::from(i).log2()).sum();
+        let want = -33.0 - factorial + 1.0 + 16.0;
+        assert!((bootstrap_failure_log2(16, 32, 16.0) - want).abs() < 1e-9);
+    }
+
+    #[test]
+    fn failure_probability_matches_a_convolution() {
+        // Density of a sum of 9 uniforms by repeated numeric convolution, tail beyond 2.5.
+        let (m, steps) = (9usize, 400usize);
+        let mut density = vec![1.0f64; steps];
+        for _ in 1..m {
+            let mut next = vec![0.0; density.len() + steps - 1];
+            for (i, d) in density.iter().enumerate() {
+                for slot in &mut next[i..i + steps] {
+                    *slot += d / steps as f64;
+                }
+            }
+            density = next;
+        }
+        let at = |i: usize| (i as f64 + 0.5 * m as f64) / steps as f64 - m as f64 / 2.0;
+        let tail: f64 = density.iter().enumerate().filter(|(i, _)| at(*i) > 2.5).map(|(_, d)| d / steps as f64).sum();
+        let got = bootstrap_failure_log2(3, 8, 2.5) - 1.0 - 3.0;
+        assert!((got - tail.log2()).abs() < 0.05, "{got} against {}", tail.log2());
+    }
+
+    #[test]
+    fn rings_without_a_row_have_no_bound() {
+        assert_eq!(max_log2_qp(12), None);
+        assert_eq!(max_log2_qp(16), Some(1747.0));
+    }
+}
