@@ -1,5 +1,7 @@
 //! Galois maps `X -> X^g` of the ring `Z[X]/(X^N + 1)`.
 
+use crate::ntt::bit_reverse;
+
 /// The odd exponent `g` of the automorphism `X -> X^g`, in `[1, 2N)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Galois(u32);
@@ -41,6 +43,18 @@ impl Galois {
     /// First this map, then `next`.
     pub fn then(self, next: Self, n: usize) -> Self {
         Self((u64::from(self.0) * u64::from(next.0) % (2 * n as u64)) as u32)
+    }
+
+    /// The map on evaluation form: `out[j] = in[permutation[j]]`, for `n` words (`n` may be below the ring degree).
+    ///
+    /// Word `j` is the value at `psi^(2 brv(j) + 1)`; the map takes the value at `psi^e` from that at `psi^(e g)`.
+    pub fn permutation(self, n: usize) -> Vec<u32> {
+        let (bits, mask) = (n.ilog2(), 2 * n as u64 - 1);
+        let source = |j| {
+            let e = (2 * bit_reverse(j, bits) as u64 + 1) * u64::from(self.0) & mask;
+            bit_reverse((e >> 1) as usize, bits) as u32
+        };
+        (0..n).map(source).collect()
     }
 
     /// The map that undoes this one.
