@@ -1,0 +1,163 @@
+//! What the command line takes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Transformer inference on encrypted text.
+///
+/// A client makes keys, encrypts and decrypts; a server that never holds the secret key evaluates.
+#[derive(Parser)]
+#[command(name = "aegis", version, disable_help_subcommand = true)]
+pub(crate) struct Aegis {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Client: makes a secret key and the evaluation keys a model needs
+    Keygen(Keygen),
+    /// Client: tokenises, embeds and encrypts a text
+    Encrypt(Encrypt),
+    /// Server: runs the encrypted model; needs no secret
+    Eval(Eval),
+    /// Client: decrypts a result to a sentence embedding
+    Decrypt(Decrypt),
+    /// All of it in one process: keys, encryption, evaluation, decryption
+    Embed(Embed),
+    /// Embeds a sentence under encryption, ranks five documents by it, compares with the plain model
+    Demo(Demo),
+    /// Prints the parameter presets with their security, as a table
+    Params,
+}
+
+/// How the device and the output behave.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Run {
+    /// Worker threads; results do not depend on it [default: all cores]
+    #[arg(long)]
+    pub(crate) threads: Option<std::num::NonZeroUsize>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where randomness comes from.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Seed {
+    /// Reproduces a run. NOT SECRET: whoever knows the number has the keys; leave it out to protect anything
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct Keygen {
+    /// Parameter preset, one of those that `aegis params` lists
+    #[arg(long, default_value = crate::presets::DEFAULT)]
+    pub(crate) preset: String,
+    /// Model directory (config.json, model.safetensors, tokenizer.json, calibration.json)
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// Folder for secret.key and eval.keys
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Longest text that the keys will serve, in tokens
+    #[arg(long, default_value_t = crate::presets::DEFAULT_TOKENS)]
+    pub(crate) max_tokens: usize,
+    /// Replace keys that are already there; what was encrypted under them is lost
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) seed: Seed,
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+#[derive(Args)]
+pub(crate) struct Encrypt {
+    /// Folder with secret.key
+    #[arg(long)]
+    pub(crate) keys: PathBuf,
+    /// Model directory
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// The text
+    #[arg(long)]
+    pub(crate) text: String,
+    /// Where the ciphertext goes
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) seed: Seed,
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+#[derive(Args)]
+pub(crate) struct Eval {
+    /// The client's eval.keys
+    #[arg(long)]
+    pub(crate) eval_keys: PathBuf,
+    /// Model directory
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// The client's ciphertext
+    #[arg(long = "in")]
+    pub(crate) input: PathBuf,
+    /// Where the encrypted result goes
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+#[derive(Args)]
+pub(crate) struct Decrypt {
+    /// Folder with secret.key
+    #[arg(long)]
+    pub(crate) keys: PathBuf,
+    /// The server's result
+    #[arg(long = "in")]
+    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+#[derive(Args)]
+pub(crate) struct Embed {
+    /// Model directory
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// A text; may be given several times, the keys then serve all of them
+    #[arg(long, required = true)]
+    pub(crate) text: Vec<String>,
+    /// Parameter preset
+    #[arg(long, default_value = crate::presets::DEFAULT)]
+    pub(crate) preset: String,
+    /// Compare with the plain model and report activations outside their calibrated range
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) seed: Seed,
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// Model directory
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// The sentence to embed under encryption
+    #[arg(long, default_value = "How can I keep my medical questions private when I ask a computer?")]
+    pub(crate) text: String,
+    /// Parameter preset
+    #[arg(long, default_value = crate::presets::DEFAULT)]
+    pub(crate) preset: String,
+    /// Worker threads [default: all cores]
+    #[arg(long)]
+    pub(crate) threads: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) seed: Seed,
+}
