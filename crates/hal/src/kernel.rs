@@ -126,16 +126,17 @@ impl Kernel {
     }
 
     /// Checks a launch: number of operands, batches, words and limbs. Every backend calls it first.
-    pub fn check(&self, limbs: &Basis, out: &ViewMut<'_>, ins: &[View<'_>]) -> Result<()> {
+    pub fn check(&self, rns: &Rns, limbs: &Basis, out: &ViewMut<'_>, ins: &[View<'_>]) -> Result<()> {
         let refuse = |reason: String| Err(Error::Operands { kernel: self.name(), reason });
         let (arity, in_place) = self.arity();
         if ins.len() != arity && !(in_place && ins.len() + 1 == arity) {
             return refuse(format!("{} inputs, it takes {arity}", ins.len()));
         }
-        if let Self::ScalarMul(c) | Self::ScalarMulAdd(c) | Self::ScalarAdd(c) = self
-            && c.len() != limbs.len()
-        {
-            return refuse(format!("{} constants for {} limbs", c.len(), limbs.len()));
+        if let Self::ScalarMul(c) | Self::ScalarMulAdd(c) | Self::ScalarAdd(c) = self {
+            check_scalars(rns, c, limbs).or_else(refuse)?;
+        }
+        if self.gathers().is_some_and(Basis::is_empty) {
+            return refuse("no limbs to convert from".into());
         }
         if let Some(from) = self.gathers()
             && let Some(limb) = limbs.iter().find(|&l| from.contains(l))
@@ -274,6 +275,22 @@ fn lower_inner_product<B: Backend + ?Sized>(
             let weight = View { poly: w.poly, first: w.first + row * terms + term, count: 1 };
             let values = View { poly: x.poly, first: x.first + term * columns, count: columns };
             dev.launch(&kernel, limbs, target, &[weight, values])?;
+        }
+    }
+    Ok(())
+}
+
+/// One canonical constant a limb. A limb outside the ring is in no buffer, so that later checks refuse it.
+fn check_scalars(rns: &Rns, scalars: &[u64], limbs: &Basis) -> std::result::Result<(), String> {
+    if scalars.len() != limbs.len() {
+        return Err(format!("{} constants for {} limbs", scalars.len(), limbs.len()));
+    }
+    let moduli = rns.moduli();
+    for (&c, limb) in scalars.iter().zip(limbs.iter()) {
+        if let Some(q) = moduli.get(limb.index())
+            && c >= q.value()
+        {
+            return Err(format!("the constant {c} is not a residue modulo {}", q.value()));
         }
     }
     Ok(())

@@ -1,4 +1,6 @@
 //! Operations on RNS polynomials as data, and the one trait that every machine implements.
+#![forbid(unsafe_code)]
+
 mod backend;
 mod error;
 mod kernel;

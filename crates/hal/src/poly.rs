@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use aegis_ring::Basis;
+use aegis_ring::{Basis, Rns};
 
 use crate::{Error, Result};
 
@@ -22,6 +22,18 @@ impl Shape {
     /// A shape of `batch` polynomials over `basis` with `n` words a limb.
     pub fn new(batch: usize, basis: Basis, n: usize) -> Self {
         Self { batch, basis, n }
+    }
+
+    /// Checks the shape against a ring: known limbs, `n` a power of two of at most N. Every backend calls it first.
+    pub fn check(&self, rns: &Rns) -> Result<()> {
+        let refuse = |reason| Err(Error::Operands { kernel: "alloc", reason });
+        if !self.n.is_power_of_two() || self.n > rns.n() {
+            return refuse(format!("{} words a limb in a ring of degree {}", self.n, rns.n()));
+        }
+        match self.basis.iter().find(|l| l.index() >= rns.moduli().len()) {
+            Some(limb) => refuse(format!("{limb:?} in a ring of {} primes", rns.moduli().len())),
+            None => Ok(()),
+        }
     }
 
     /// Number of 64-bit words.

@@ -51,7 +51,7 @@ impl Galois {
     pub fn permutation(self, n: usize) -> Vec<u32> {
         let (bits, mask) = (n.ilog2(), 2 * n as u64 - 1);
         let source = |j| {
-            let e = (2 * bit_reverse(j, bits) as u64 + 1) * u64::from(self.0) & mask;
+            let e = ((2 * bit_reverse(j, bits) as u64 + 1) * u64::from(self.0)) & mask;
             bit_reverse((e >> 1) as usize, bits) as u32
         };
         (0..n).map(source).collect()

@@ -17,7 +17,7 @@ pub struct Modulus {
 impl Modulus {
     /// A modulus for the prime `q`; fails unless `q` is a prime in `(2, 2^50)`.
     pub fn new(q: u64) -> Result<Self, Error> {
-        if q < 3 || q >= MAX_PRIME || !crate::primes::is_prime(q) {
+        if !(3..MAX_PRIME).contains(&q) || !crate::primes::is_prime(q) {
             return Err(Error::NotAPrime(q));
         }
         let bits = 64 - q.leading_zeros();

@@ -1,0 +1,122 @@
+//! Runs one job at a time: tables, threads and the dispatch of kernels.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aegis_hal::{Kernel, Shape};
+use aegis_ring::{BaseConv, Basis, Factor, Galois, LimbId, NttTable, Rns};
+use rayon::prelude::*;
+
+use crate::memory::{Buffer, Pool};
+use crate::operand::Operand;
+use crate::simd::Prime;
+
+/// A checked launch, with handles of its buffers.
+pub(crate) struct Launch {
+    pub(crate) kernel: Kernel,
+    pub(crate) limbs: Basis,
+    pub(crate) out: Operand,
+    pub(crate) ins: Vec<Operand>,
+}
+
+/// Conversion tables and permutations, made on first use.
+#[derive(Default)]
+struct Cache {
+    conversions: HashMap<(Basis, Basis), Arc<BaseConv>>,
+    permutations: HashMap<(Galois, usize), Arc<[u32]>>,
+}
+
+/// What all jobs of a device share.
+pub(crate) struct Engine {
+    pub(crate) rns: Arc<Rns>,
+    pub(crate) pool: Arc<Pool>,
+    tables: Vec<NttTable>,
+    primes: Vec<Prime>,
+    threads: Option<rayon::ThreadPool>,
+    cache: Mutex<Cache>,
+}
+
+impl Engine {
+    /// An engine with this many workers, or none for work on the calling thread.
+    pub(crate) fn new(rns: Arc<Rns>, threads: Option<rayon::ThreadPool>) -> Self {
+        let build =
+            || rns.moduli().par_iter().map(|q| NttTable::new(q, rns.log_n())).collect::<Result<Vec<_>, _>>();
+        let tables = match &threads {
+            Some(pool) => pool.install(build),
+            None => rns.moduli().iter().map(|q| NttTable::new(q, rns.log_n())).collect(),
+        };
+        Self {
+            tables: tables.expect("an Rns holds NTT primes only"),
+            primes: rns.moduli().iter().map(Prime::new).collect(),
+            rns,
+            pool: Arc::default(),
+            threads,
+            cache: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn prime(&self, limb: LimbId) -> &Prime {
+        &self.primes[limb.index()]
+    }
+
+    pub(crate) fn table(&self, limb: LimbId) -> &NttTable {
+        &self.tables[limb.index()]
+    }
+
+    /// `weight / n` as a factor: the scale of an inverse transform that multiplies by `weight` on the way.
+    pub(crate) fn inverse_scale(&self, limb: LimbId, n: usize, weight: u64) -> Factor {
+        let table = self.table(limb);
+        Factor::new(table.modulus().mul(table.inverse_of(n), weight), table.modulus())
+    }
+
+    pub(crate) fn conversion(&self, from: &Basis, to: &Basis) -> Arc<BaseConv> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (from.clone(), to.clone());
+        Arc::clone(
+            cache.conversions.entry(key).or_insert_with(|| Arc::new(BaseConv::new(&self.rns, from, to))),
+        )
+    }
+
+    pub(crate) fn permutation(&self, g: Galois, n: usize) -> Arc<[u32]> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(cache.permutations.entry((g, n)).or_insert_with(|| g.permutation(n).into()))
+    }
+
+    /// A buffer for the running job alone.
+    pub(crate) fn scratch(&self, count: usize, basis: &Basis, n: usize) -> Operand {
+        let shape = Shape::new(count, basis.clone(), n);
+        Operand::scratch(Arc::new(Buffer::new(&self.pool, shape.words())), shape)
+    }
+
+    /// Runs `f(0), .., f(tasks - 1)` on the workers and waits for all.
+    pub(crate) fn parallel(&self, tasks: usize, f: impl Fn(usize) + Send + Sync) {
+        match &self.threads {
+            Some(pool) => pool.install(|| (0..tasks).into_par_iter().with_max_len(1).for_each(f)),
+            None => (0..tasks).for_each(f),
+        }
+    }
+
+    /// Runs a checked launch.
+    ///
+    /// # Safety
+    /// Only from the executor, one job at a time.
+    pub(crate) unsafe fn run(&self, launch: &Launch) {
+        let limbs = &launch.limbs;
+        // SAFETY: from the executor, outside the parallel part.
+        let out = unsafe { launch.out.open() };
+        // SAFETY: as above.
+        let ins: Vec<_> = launch.ins.iter().map(|i| unsafe { i.open() }).collect();
+        match &launch.kernel {
+            Kernel::Ntt => self.ntt(limbs, out, &ins),
+            Kernel::Intt => self.intt(limbs, out, &ins),
+            Kernel::Automorphism(g) => self.automorphism(*g, limbs, out, ins[0]),
+            Kernel::BaseConv { from } => self.base_conv(from, limbs, out, ins[0]),
+            Kernel::ModUp { from } => self.mod_up(from, limbs, out, ins[0]),
+            Kernel::ModDown { from } => self.mod_down(from, limbs, out, ins.first().copied()),
+            Kernel::InnerProduct { terms, accumulate } => {
+                self.inner_product(*terms, *accumulate, limbs, out, [ins[0], ins[1]]);
+            }
+            elementwise => self.elementwise(elementwise, limbs, out, &ins),
+        }
+    }
+}

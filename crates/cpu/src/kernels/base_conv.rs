@@ -1,0 +1,106 @@
+//! Kernels that read limbs they do not write: base conversion and what ends in it.
+
+use aegis_ring::{BaseConv, Basis, Factor};
+
+use crate::engine::Engine;
+use crate::operand::Rows;
+use crate::simd::portable as simd;
+
+/// Words of one pass: the rows of eight input limbs are 32 KiB and stay in L1 for all output limbs.
+const BLOCK: usize = 512;
+
+impl Engine {
+    pub(crate) fn base_conv(&self, from: &Basis, limbs: &Basis, out: Rows<'_>, input: Rows<'_>) {
+        let table = self.conversion(from, limbs);
+        self.convert(&table, from, limbs, out, |poly, start, y| {
+            for (i, limb) in from.iter().enumerate() {
+                // SAFETY: the input is another buffer, which no task writes.
+                let row = unsafe { input.row(poly, input.position(limb)) };
+                let y = &mut y[i];
+                y.copy_from_slice(&row[start..start + y.len()]);
+                simd::scalar_mul(self.prime(limb), y, table.weight(i));
+            }
+        });
+    }
+
+    pub(crate) fn mod_up(&self, from: &Basis, limbs: &Basis, out: Rows<'_>, input: Rows<'_>) {
+        self.base_conv(from, limbs, out, input);
+        self.ntt(limbs, out, &[]);
+    }
+
+    pub(crate) fn mod_down(&self, from: &Basis, limbs: &Basis, out: Rows<'_>, input: Option<Rows<'_>>) {
+        let (polys, n) = (out.count(), out.n());
+        let table = self.conversion(from, limbs);
+        let source = input.unwrap_or(out);
+        let remainder = self.scratch(polys, from, n);
+        // SAFETY: the engine runs for the executor; scratch is opened outside the parallel part.
+        let remainder = unsafe { remainder.open() };
+        self.parallel(polys * from.len(), |task| {
+            let (i, poly) = (task / polys, task % polys);
+            let limb = from.limbs()[i];
+            // SAFETY: each task has its own row of the scratch; no task of this phase writes the source.
+            let (y, x) = unsafe { (remainder.row_mut(poly, i), source.row(poly, source.position(limb))) };
+            y.copy_from_slice(x);
+            // The weight of the conversion rides on the scaling of the inverse transform.
+            simd::intt(self.table(limb), y, self.inverse_scale(limb, n, table.weight(i).value));
+        });
+        let lifted = self.scratch(polys, limbs, n);
+        // SAFETY: as above.
+        let lifted = unsafe { lifted.open() };
+        self.convert(&table, from, limbs, lifted, |poly, start, y| {
+            for (i, y) in y.iter_mut().enumerate() {
+                // SAFETY: no task of this phase writes the remainder.
+                let row = unsafe { remainder.row(poly, i) };
+                y.copy_from_slice(&row[start..start + y.len()]);
+            }
+        });
+        self.parallel(polys * limbs.len(), |task| {
+            let (index, poly) = (task / polys, task % polys);
+            let limb = limbs.limbs()[index];
+            let (prime, modulus) = (self.prime(limb), &self.prime(limb).modulus);
+            let inverse =
+                modulus.inv(table.product(index)).expect("distinct primes are invertible modulo each other");
+            // SAFETY: each task has its own row of the scratch and of the output. The source is the output itself
+            // or another buffer; the slice of the source ends before the row of the output is borrowed.
+            let lifted = unsafe { lifted.row_mut(poly, index) };
+            simd::ntt(self.table(limb), lifted);
+            // SAFETY: as above.
+            simd::sub_scale(
+                prime,
+                lifted,
+                unsafe { source.row(poly, source.position(limb)) },
+                Factor::new(inverse, modulus),
+            );
+            // SAFETY: as above.
+            unsafe { out.row_mut(poly, out.position(limb)) }.copy_from_slice(lifted);
+        });
+    }
+
+    /// Converts block by block; `load` fills the rows `y_i` of one block.
+    fn convert(
+        &self,
+        table: &BaseConv,
+        from: &Basis,
+        limbs: &Basis,
+        out: Rows<'_>,
+        load: impl Fn(usize, usize, &mut [&mut [u64]]) + Send + Sync,
+    ) {
+        let block = out.n().min(BLOCK);
+        let blocks = out.n() / block;
+        let positions = out.positions(limbs);
+        self.parallel(out.count() * blocks, |task| {
+            let (poly, start) = (task / blocks, task % blocks * block);
+            let mut scratch = vec![0; (from.len() + 1) * block];
+            let (rows, u) = scratch.split_at_mut(from.len() * block);
+            load(poly, start, &mut rows.chunks_exact_mut(block).collect::<Vec<_>>());
+            let y: Vec<&[u64]> = rows.chunks_exact(block).collect();
+            simd::overflow(table, u, &y);
+            for (k, limb) in limbs.iter().enumerate() {
+                let p = self.prime(limb);
+                // SAFETY: each task has its own words of the output; the rows `y` are copies.
+                let o = unsafe { out.part_mut(poly, positions[k], start, block) };
+                simd::convert(p, o, &y, table.images(k), u, p.modulus.neg(table.product(k)));
+            }
+        });
+    }
+}

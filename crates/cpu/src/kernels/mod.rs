@@ -1,0 +1,6 @@
+//! The kernels, as methods of [`Engine`](crate::engine::Engine).
+
+mod base_conv;
+mod elementwise;
+mod inner_product;
+mod transform;

@@ -1,0 +1,53 @@
+//! Kernels that move whole rows: transforms and Galois maps.
+
+use aegis_ring::{Basis, Galois};
+
+use crate::engine::Engine;
+use crate::operand::Rows;
+use crate::simd::portable as simd;
+
+impl Engine {
+    pub(crate) fn ntt(&self, limbs: &Basis, out: Rows<'_>, ins: &[Rows<'_>]) {
+        self.rows(limbs, out, ins, |limb, row| simd::ntt(self.table(limb), row));
+    }
+
+    pub(crate) fn intt(&self, limbs: &Basis, out: Rows<'_>, ins: &[Rows<'_>]) {
+        let n = out.n();
+        self.rows(limbs, out, ins, |limb, row| {
+            simd::intt(self.table(limb), row, self.inverse_scale(limb, n, 1));
+        });
+    }
+
+    /// Applies `f` to every row, in place or to a copy. Polynomials of one limb follow each other, so that its
+    /// table is read once.
+    fn rows(
+        &self,
+        limbs: &Basis,
+        out: Rows<'_>,
+        ins: &[Rows<'_>],
+        f: impl Fn(aegis_ring::LimbId, &mut [u64]) + Send + Sync,
+    ) {
+        let polys = out.count();
+        self.parallel(polys * limbs.len(), |task| {
+            let (limb, poly) = (limbs.limbs()[task / polys], task % polys);
+            // SAFETY: each task has its own row of the output; inputs are other buffers.
+            let row = unsafe { out.row_mut(poly, out.position(limb)) };
+            if let Some(input) = ins.first() {
+                // SAFETY: no task writes inputs.
+                row.copy_from_slice(unsafe { input.row(poly, input.position(limb)) });
+            }
+            f(limb, row);
+        });
+    }
+
+    pub(crate) fn automorphism(&self, g: Galois, limbs: &Basis, out: Rows<'_>, input: Rows<'_>) {
+        let (polys, permutation) = (out.count(), self.permutation(g, out.n()));
+        self.parallel(polys * limbs.len(), |task| {
+            let (limb, poly) = (limbs.limbs()[task / polys], task % polys);
+            // SAFETY: each task has its own row of the output; the input is another buffer.
+            let (row, x) =
+                unsafe { (out.row_mut(poly, out.position(limb)), input.row(poly, input.position(limb))) };
+            simd::permute(row, x, &permutation);
+        });
+    }
+}

@@ -1,0 +1,135 @@
+//! Buffers: allocated when first written, recycled when the last handle drops.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::UnsafeCell;
+use std::collections::VecDeque;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A cache line, and one AVX-512 register.
+const ALIGN: usize = 64;
+
+/// Owned, aligned, initialised words.
+struct Block {
+    words: NonNull<u64>,
+    len: usize,
+}
+
+// SAFETY: a block owns its memory, like a `Box<[u64]>`.
+unsafe impl Send for Block {}
+
+impl Block {
+    fn layout(len: usize) -> Layout {
+        Layout::from_size_align(len.max(1) * 8, ALIGN).expect("a buffer below isize::MAX bytes")
+    }
+
+    fn new(len: usize) -> Self {
+        // SAFETY: the layout has a size of at least eight bytes.
+        let memory = unsafe { alloc_zeroed(Self::layout(len)) };
+        let Some(words) = NonNull::new(memory.cast()) else { handle_alloc_error(Self::layout(len)) };
+        Self { words, len }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout, and freed only here.
+        unsafe { dealloc(self.words.as_ptr().cast(), Self::layout(self.len)) }
+    }
+}
+
+/// Words that the pool keeps for reuse: 512 MiB, two extended ciphertexts of eight digits at N = 2^16.
+const KEPT_WORDS: usize = 1 << 26;
+
+/// Freed blocks, oldest first.
+#[derive(Default)]
+struct Free {
+    blocks: VecDeque<Block>,
+    words: usize,
+}
+
+/// Recycles blocks: a fresh 20 MiB block costs 5000 page faults, about as much as the transforms done in it.
+#[derive(Default)]
+pub(crate) struct Pool {
+    free: Mutex<Free>,
+    live: std::sync::atomic::AtomicUsize,
+}
+
+impl Pool {
+    fn take(&self, len: usize) -> Block {
+        self.live.fetch_add(len, std::sync::atomic::Ordering::Relaxed);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = free.blocks.iter().rposition(|b| b.len == len).and_then(|i| free.blocks.remove(i));
+        if let Some(block) = found {
+            free.words -= len;
+            return block;
+        }
+        drop(free);
+        Block::new(len)
+    }
+
+    fn give_back(&self, block: Block) {
+        self.live.fetch_sub(block.len, std::sync::atomic::Ordering::Relaxed);
+        let mut dead = vec![];
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.words += block.len;
+        free.blocks.push_back(block);
+        while free.words > KEPT_WORDS
+            && let Some(old) = free.blocks.pop_front()
+        {
+            free.words -= old.len;
+            dead.push(old);
+        }
+        drop(free);
+        // `dead` returns its memory to the system outside the lock.
+    }
+
+    /// Words in blocks that some buffer holds.
+    pub(crate) fn live_words(&self) -> usize {
+        self.live.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// The words of one [`Poly`](aegis_hal::Poly): shared by its handle and by the queued jobs that use it.
+pub(crate) struct Buffer {
+    pool: Arc<Pool>,
+    len: usize,
+    block: UnsafeCell<Option<Block>>,
+}
+
+// SAFETY: `block` is touched by the executor alone, which runs one job at a time (see `queue`), and by `drop`, which
+// has the only handle.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    pub(crate) fn new(pool: &Arc<Pool>, len: usize) -> Self {
+        Self { pool: Arc::clone(pool), len, block: UnsafeCell::new(None) }
+    }
+
+    /// True when the buffer was made by the device with this pool.
+    pub(crate) fn is_of(&self, pool: &Arc<Pool>) -> bool {
+        Arc::ptr_eq(&self.pool, pool)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The first word; allocates on first use.
+    ///
+    /// # Safety
+    /// Only from the executor, outside the parallel part of a job.
+    pub(crate) unsafe fn materialise(&self) -> NonNull<u64> {
+        // SAFETY: the executor is the only one to touch the cell, by the condition above.
+        let block = unsafe { &mut *self.block.get() };
+        block.get_or_insert_with(|| self.pool.take(self.len)).words
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.get_mut().take() {
+            self.pool.give_back(block);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What a job knows of one operand.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use aegis_hal::{Poly, Result, Shape, View};
+use aegis_ring::{Basis, LimbId};
+
+use crate::memory::{Buffer, Pool};
+
+/// A run of polynomials of a buffer, kept alive by a queued job.
+pub(crate) struct Operand {
+    buffer: Arc<Buffer>,
+    basis: Basis,
+    first: usize,
+    /// Number of polynomials.
+    pub(crate) count: usize,
+    /// Words a limb.
+    pub(crate) n: usize,
+}
+
+impl Operand {
+    /// Fails with `WrongDevice` for a buffer of another device.
+    pub(crate) fn new(pool: &Arc<Pool>, view: View<'_>) -> Result<Self> {
+        let buffer = buffer(pool, view.poly)?;
+        let shape = view.poly.shape();
+        Ok(Self {
+            buffer: Arc::clone(buffer),
+            basis: shape.basis.clone(),
+            first: view.first,
+            count: view.count,
+            n: shape.n,
+        })
+    }
+
+    /// All of a buffer that no handle shares.
+    pub(crate) fn scratch(buffer: Arc<Buffer>, shape: Shape) -> Self {
+        Self { buffer, first: 0, count: shape.batch, n: shape.n, basis: shape.basis }
+    }
+
+    /// Makes the words accessible to the tasks of the running job.
+    ///
+    /// # Safety
+    /// Only from the executor, outside the parallel part of a job.
+    pub(crate) unsafe fn open(&self) -> Rows<'_> {
+        // SAFETY: passed on.
+        let words = unsafe { self.buffer.materialise() };
+        Rows { operand: self, words }
+    }
+}
+
+/// The buffer behind a handle, or `WrongDevice`.
+pub(crate) fn buffer<'a>(pool: &Arc<Pool>, poly: &'a Poly) -> Result<&'a Arc<Buffer>> {
+    let buffer = poly.buffer::<Arc<Buffer>>()?;
+    if buffer.is_of(pool) { Ok(buffer) } else { Err(aegis_hal::Error::WrongDevice) }
+}
+
+/// The rows (one limb of one polynomial) of an operand of the running job.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    operand: &'a Operand,
+    words: NonNull<u64>,
+}
+
+// SAFETY: a `Rows` only hands out memory through `row` and `row_mut`, whose callers keep tasks apart.
+unsafe impl Send for Rows<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Rows<'_> {}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn n(&self) -> usize {
+        self.operand.n
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.operand.count
+    }
+
+    /// Where `limb` stands in a polynomial. The launch was checked, so it is there.
+    pub(crate) fn position(&self, limb: LimbId) -> usize {
+        self.operand.basis.position(limb).expect("a checked launch names limbs of its operands")
+    }
+
+    /// Positions of many limbs.
+    pub(crate) fn positions(&self, limbs: &Basis) -> Vec<usize> {
+        limbs.iter().map(|l| self.position(l)).collect()
+    }
+
+    fn start(&self, poly: usize, position: usize) -> *mut u64 {
+        let o = self.operand;
+        // A batch of one serves every polynomial.
+        let poly = if o.count == 1 { 0 } else { poly };
+        let row = (o.first + poly) * o.basis.len() + position;
+        assert!(poly < o.count && (row + 1) * o.n <= o.buffer.len(), "row {row} outside its buffer");
+        // SAFETY: the row lies inside the buffer by the assertion.
+        unsafe { self.words.as_ptr().add(row * o.n) }
+    }
+
+    /// One row, to read.
+    ///
+    /// # Safety
+    /// No task of the running job writes this row while the slice lives.
+    pub(crate) unsafe fn row(&self, poly: usize, position: usize) -> &'a [u64] {
+        // SAFETY: in bounds by `start`; unwritten by the condition above.
+        unsafe { std::slice::from_raw_parts(self.start(poly, position), self.operand.n) }
+    }
+
+    /// The words `start..start + len` of one row, to write.
+    ///
+    /// # Safety
+    /// No other task of the running job touches these words while the slice lives.
+    pub(crate) unsafe fn part_mut(
+        &self,
+        poly: usize,
+        position: usize,
+        start: usize,
+        len: usize,
+    ) -> &'a mut [u64] {
+        assert!(start + len <= self.operand.n, "words {start}..{} of {}", start + len, self.operand.n);
+        // SAFETY: in bounds by `start` and the assertion; exclusive by the condition above.
+        unsafe { std::slice::from_raw_parts_mut(self.start(poly, position).add(start), len) }
+    }
+
+    /// One row, to write.
+    ///
+    /// # Safety
+    /// No other task of the running job touches this row while the slice lives.
+    pub(crate) unsafe fn row_mut(&self, poly: usize, position: usize) -> &'a mut [u64] {
+        // SAFETY: passed on.
+        unsafe { self.part_mut(poly, position, 0, self.operand.n) }
+    }
+}

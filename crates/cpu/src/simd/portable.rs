@@ -1,0 +1,116 @@
+//! Scalar code: every machine has it, and it is the clearest statement of what the others compute.
+
+use aegis_ring::{BaseConv, Factor, NttTable};
+
+use super::Prime;
+
+/// Products of residues below 2^50 whose sum stays below 2^104, so that its high half is a 52-bit word.
+const FOLD: usize = 16;
+const LOW: u128 = (1 << 52) - 1;
+
+/// Forward transform. In and out: `[0, q)`.
+pub(crate) fn ntt(t: &NttTable, x: &mut [u64]) {
+    t.forward(x);
+}
+
+/// Inverse transform times `n * scale`. In and out: `[0, q)`.
+pub(crate) fn intt(t: &NttTable, x: &mut [u64], scale: Factor) {
+    t.inverse_scaled(x, scale);
+}
+
+/// `out += b`. In and out: `[0, q)`.
+pub(crate) fn add(p: &Prime, out: &mut [u64], b: &[u64]) {
+    out.iter_mut().zip(b).for_each(|(o, &b)| *o = p.modulus.add(*o, b));
+}
+
+/// `out -= b`. In and out: `[0, q)`.
+pub(crate) fn sub(p: &Prime, out: &mut [u64], b: &[u64]) {
+    out.iter_mut().zip(b).for_each(|(o, &b)| *o = p.modulus.sub(*o, b));
+}
+
+/// `out *= b`. In and out: `[0, q)`.
+pub(crate) fn mul(p: &Prime, out: &mut [u64], b: &[u64]) {
+    out.iter_mut().zip(b).for_each(|(o, &b)| *o = p.modulus.mul(*o, b));
+}
+
+/// `out += a * b`. In and out: `[0, q)`.
+pub(crate) fn mul_add(p: &Prime, out: &mut [u64], a: &[u64], b: &[u64]) {
+    for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
+        *o = p.modulus.add(*o, p.modulus.mul(a, b));
+    }
+}
+
+/// `out *= c`. In and out: `[0, q)`.
+pub(crate) fn scalar_mul(p: &Prime, out: &mut [u64], c: Factor) {
+    out.iter_mut().for_each(|o| *o = c.mul(*o, p.q));
+}
+
+/// `out += c * a`. In and out: `[0, q)`.
+pub(crate) fn scalar_mul_add(p: &Prime, out: &mut [u64], c: Factor, a: &[u64]) {
+    out.iter_mut().zip(a).for_each(|(o, &a)| *o = p.modulus.add(*o, c.mul(a, p.q)));
+}
+
+/// `out += c`. In and out: `[0, q)`.
+pub(crate) fn scalar_add(p: &Prime, out: &mut [u64], c: u64) {
+    out.iter_mut().for_each(|o| *o = p.modulus.add(*o, c));
+}
+
+/// `out = (a - out) * c`. In and out: `[0, q)`.
+pub(crate) fn sub_scale(p: &Prime, out: &mut [u64], a: &[u64], c: Factor) {
+    out.iter_mut().zip(a).for_each(|(o, &a)| *o = c.mul(p.modulus.sub(a, *o), p.q));
+}
+
+/// `out[j] = x[permutation[j]]`.
+pub(crate) fn permute(out: &mut [u64], x: &[u64], permutation: &[u32]) {
+    out.iter_mut().zip(permutation).for_each(|(o, &i)| *o = x[i as usize]);
+}
+
+/// Residues of signed words.
+pub(crate) fn reduce_signed(p: &Prime, out: &mut [u64], x: &[i64]) {
+    out.iter_mut().zip(x).for_each(|(o, &x)| *o = p.modulus.from_signed(x));
+}
+
+/// `sum mod q` for a sum of products below `2^104`.
+#[inline(always)]
+fn reduce_sum(p: &Prime, sum: u128) -> u64 {
+    let high = p.high.mul((sum >> 52) as u64, p.q);
+    let low = p.one.mul((sum & LOW) as u64, p.q);
+    p.modulus.add(high, low)
+}
+
+/// `out = sum over i of w[i] * x[i]`, plus `out` when accumulating, word by word. In and out: `[0, q)`.
+pub(crate) fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&[u64]], x: &[&[u64]]) {
+    for (j, o) in out.iter_mut().enumerate() {
+        let mut sum = if accumulate { u128::from(*o) } else { 0 };
+        for (i, (w, x)) in w.iter().zip(x).enumerate() {
+            if i % (FOLD - 1) == FOLD - 2 {
+                sum = u128::from(reduce_sum(p, sum));
+            }
+            sum += u128::from(w[j]) * u128::from(x[j]);
+        }
+        *o = reduce_sum(p, sum);
+    }
+}
+
+/// The multiples of Q to take off for every word of the rows `y`, each in `[0, q_i)`.
+pub(crate) fn overflow(c: &BaseConv, u: &mut [u64], y: &[&[u64]]) {
+    for (j, u) in u.iter_mut().enumerate() {
+        let sum = y.iter().zip(c.reciprocals()).fold(0.5, |s, (y, r)| s + y[j] as f64 * r);
+        *u = sum as u64;
+    }
+}
+
+/// `out = sum over i of y[i] * images[i] + u * correction`. In: `images`, `correction` in `[0, p)`, `u` at most the
+/// number of rows. Out: `[0, p)`.
+pub(crate) fn convert(p: &Prime, out: &mut [u64], y: &[&[u64]], images: &[u64], u: &[u64], correction: u64) {
+    for (j, (o, &u)) in out.iter_mut().zip(u).enumerate() {
+        let mut sum = u128::from(u) * u128::from(correction);
+        for (i, (y, &h)) in y.iter().zip(images).enumerate() {
+            if i % (FOLD - 1) == FOLD - 2 {
+                sum = u128::from(reduce_sum(p, sum));
+            }
+            sum += u128::from(y[j]) * u128::from(h);
+        }
+        *o = reduce_sum(p, sum);
+    }
+}
