@@ -22,7 +22,9 @@ impl Level {
 #[non_exhaustive]
 pub enum ParamsError {
     /// Fewer than 128 bits of security.
-    #[error("log2 QP = {log2_qp:.1} at N = 2^{log_n} has fewer than 128 bits of security; the bound is {bound}")]
+    #[error(
+        "log2 QP = {log2_qp:.1} at N = 2^{log_n} has fewer than 128 bits of security; the bound is {bound}"
+    )]
     Insecure {
         /// log2 of the ring degree.
         log_n: u32,
@@ -46,7 +48,9 @@ pub enum ParamsError {
         log2_modulus: f64,
     },
     /// A bootstrap fails too often.
-    #[error("a bootstrap fails with probability 2^{failure_log2:.1}; raise the range or lower the weight (at most 2^-100)")]
+    #[error(
+        "a bootstrap fails with probability 2^{failure_log2:.1}; raise the range or lower the weight (at most 2^-100)"
+    )]
     Failure {
         /// log2 of the probability.
         failure_log2: f64,
@@ -112,7 +116,16 @@ impl Params {
         }
         dropped[0] = Basis::new([]);
         let digits = group_digits(&rns, &bases[bases.len() - 1], f64::from(spec.digit_bits));
-        let inner = Inner { spec, rns: Arc::new(rns), bases, dropped, scales: chain.scales, special, digits, insecure };
+        let inner = Inner {
+            spec,
+            rns: Arc::new(rns),
+            bases,
+            dropped,
+            scales: chain.scales,
+            special,
+            digits,
+            insecure,
+        };
         Ok(Self(Arc::new(inner)))
     }
 

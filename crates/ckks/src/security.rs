@@ -76,7 +76,8 @@ mod tests {
             density = next;
         }
         let at = |i: usize| (i as f64 + 0.5 * m as f64) / steps as f64 - m as f64 / 2.0;
-        let tail: f64 = density.iter().enumerate().filter(|(i, _)| at(*i) > 2.5).map(|(_, d)| d / steps as f64).sum();
+        let tail: f64 =
+            density.iter().enumerate().filter(|(i, _)| at(*i) > 2.5).map(|(_, d)| d / steps as f64).sum();
         let got = bootstrap_failure_log2(3, 8, 2.5) - 1.0 - 3.0;
         assert!((got - tail.log2()).abs() < 0.05, "{got} against {}", tail.log2());
     }

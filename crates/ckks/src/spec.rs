@@ -80,12 +80,8 @@ const STANDARD_BOOTSTRAP: BootstrapSpec = BootstrapSpec {
 
 /// The bootstrappable chain: 3 SlotsToCoeffs and 13 computation levels of 40 bits, EvalMod of 56 bits (52 in its first
 /// step, where the input stands at scale K q0 = 2^54), CoeffsToSlots of 50 bits.
-const BOOTSTRAP_CHAIN: &[Levels] = &[
-    Levels::new(16, &[40]),
-    Levels::new(7, &[28, 28]),
-    Levels::new(1, &[26, 26]),
-    Levels::new(3, &[50]),
-];
+const BOOTSTRAP_CHAIN: &[Levels] =
+    &[Levels::new(16, &[40]), Levels::new(7, &[28, 28]), Levels::new(1, &[26, 26]), Levels::new(3, &[50])];
 
 /// 2^15 slots, 13 levels of 40 bits between bootstraps, 128 bits of security: the set encrypted inference uses.
 pub const N16_B13_S40: ParamsSpec = ParamsSpec {

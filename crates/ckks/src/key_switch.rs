@@ -1,0 +1,194 @@
+//! Key switching: digits, inner product with a key, division by P; hoisting; ModRaise.
+//!
+//! Hybrid key switching (Han, Ki 2020) with digits balanced by bits, single and double hoisting (Bossuat et al. 2021,
+//! section 4), and sparse-secret encapsulation for ModRaise (Bossuat, Troncoso-Pastoriza, Hubaux 2022).
+
+use aegis_hal::{Kernel, Poly, Shape, View, ViewMut};
+use aegis_ring::{Basis, Galois};
+
+use crate::keys::SwitchingKey;
+use crate::{Ciphertext, Error, Evaluator, Level, Result};
+
+/// The digits of a ciphertext's `c1` in evaluation form over the limbs of its level and the special ones: shared by all
+/// rotations of that ciphertext.
+#[derive(Debug)]
+pub struct Hoisted {
+    digits: Poly,
+    level: Level,
+}
+
+impl Hoisted {
+    /// Level of the ciphertext it was made from.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+}
+
+impl Evaluator {
+    /// The limbs of an extended ciphertext at `level`. *Extended* is a pair over these limbs that holds P times the
+    /// message: sums and plaintext products of extended ciphertexts share one division by P.
+    pub fn extended_basis(&self, level: Level) -> Basis {
+        self.context().extended_basis(level)
+    }
+
+    /// Decomposes `c1` once, for any number of rotations.
+    pub fn hoist(&self, a: &Ciphertext) -> Result<Hoisted> {
+        self.check_keys(a)?;
+        self.decompose(a.poly().slice(1, 1), a.level())
+    }
+
+    /// Rotates with the digits of [`Evaluator::hoist`]. Level and scale unchanged.
+    pub fn rotate_hoisted(&self, a: &Ciphertext, hoisted: &Hoisted, map: Galois) -> Result<Ciphertext> {
+        if map == Galois::IDENTITY {
+            return Ok(a.clone());
+        }
+        self.check_hoisted(a, hoisted)?;
+        self.count_rotation();
+        let (dev, basis) = (self.context().device(), self.params().basis(a.level()).clone());
+        let extended = self.inner_product(hoisted, self.keys().galois(map, a.level())?)?;
+        let mut switched = self.alloc(2, &basis)?;
+        self.divide_special(&basis, &mut switched, extended.view())?;
+        dev.launch(&Kernel::Add, &basis, switched.slice_mut(0, 1), &[a.poly().slice(0, 1)])?;
+        let mut out = self.alloc(2, &basis)?;
+        dev.launch(&Kernel::Automorphism(map), &basis, out.view_mut(), &[switched.view()])?;
+        Ok(Ciphertext::new(out, a.level(), a.scale(), a.key_id()))
+    }
+
+    /// Writes the rotated ciphertext, extended, to two polynomials of `out` over [`Evaluator::extended_basis`]. The
+    /// identity is allowed: it gives P times `a`.
+    pub fn rotate_extended(
+        &self,
+        a: &Ciphertext,
+        hoisted: &Hoisted,
+        map: Galois,
+        mut out: ViewMut<'_>,
+    ) -> Result<()> {
+        self.check_hoisted(a, hoisted)?;
+        let (dev, basis, ext) =
+            (self.context().device(), self.params().basis(a.level()), self.extended_basis(a.level()));
+        let p = self.context().product_scalars(basis, self.params().special());
+        if map == Galois::IDENTITY {
+            let special = self.params().special();
+            dev.launch(&Kernel::ScalarMul(p), basis, out.reborrow(), &[a.poly().view()])?;
+            // P times anything is zero modulo the primes of P.
+            let zeros = vec![0; special.len()].into();
+            dev.launch(&Kernel::ScalarMul(zeros), special, out, &[])?;
+            return Ok(());
+        }
+        self.count_rotation();
+        let mut extended = self.inner_product(hoisted, self.keys().galois(map, a.level())?)?;
+        dev.launch(&Kernel::ScalarMulAdd(p), basis, extended.slice_mut(0, 1), &[a.poly().slice(0, 1)])?;
+        dev.launch(&Kernel::Automorphism(map), &ext, out, &[extended.view()])?;
+        Ok(())
+    }
+
+    /// Rotates an extended pair and keeps it extended: only `c1` is divided by P, to be decomposed again.
+    pub fn rotate_extended_poly(&self, extended: &Poly, level: Level, map: Galois) -> Result<Poly> {
+        self.count_rotation();
+        let (dev, basis, ext) =
+            (self.context().device(), self.params().basis(level), self.extended_basis(level));
+        let mut c1 = self.alloc(1, basis)?;
+        self.divide_special(basis, &mut c1, extended.slice(1, 1))?;
+        let digits = self.decompose(c1.view(), level)?;
+        let mut switched = self.inner_product(&digits, self.keys().galois(map, level)?)?;
+        dev.launch(&Kernel::Add, &ext, switched.slice_mut(0, 1), &[extended.slice(0, 1)])?;
+        let mut out = self.alloc(2, &ext)?;
+        dev.launch(&Kernel::Automorphism(map), &ext, out.view_mut(), &[switched.view()])?;
+        Ok(out)
+    }
+
+    /// Divides an extended pair by P, with rounding: a ciphertext of this level and scale.
+    pub fn mod_down(&self, extended: View<'_>, level: Level, scale: f64) -> Result<Ciphertext> {
+        let mut out = self.alloc(2, self.params().basis(level))?;
+        self.divide_special(self.params().basis(level), &mut out, extended)?;
+        Ok(Ciphertext::new(out, level, scale, self.keys().id()))
+    }
+
+    /// Raises a ciphertext from level 0 to the top of the chain. The message becomes `m + q0 I` with a small integer
+    /// polynomial I, since the lift happens under the ephemeral sparse secret. Scale unchanged.
+    pub fn mod_raise(&self, a: &Ciphertext) -> Result<Ciphertext> {
+        self.check_keys(a)?;
+        if a.level() != Level(0) {
+            return Err(Error::LevelTooHigh { have: a.level(), max: Level(0) });
+        }
+        let keys = self.keys().encapsulation()?;
+        let dev = self.context().device();
+        let (base, top) = (self.params().basis(Level(0)), self.params().max_level());
+        let low = self.params().encapsulation_basis();
+        let special = low.minus(base);
+
+        // To the sparse secret, over the base limb and one special limb.
+        let mut digit = self.alloc(1, &low)?;
+        dev.launch(&Kernel::Copy, base, digit.view_mut(), &[a.poly().slice(1, 1)])?;
+        let mut c1 = self.alloc(1, base)?;
+        dev.launch(&Kernel::Intt, base, c1.view_mut(), &[a.poly().slice(1, 1)])?;
+        dev.run(&Kernel::ModUp { from: base.clone() }, &special, digit.view_mut(), &[c1.view()])?;
+        let mut switched = self.alloc(2, &low)?;
+        let kernel = Kernel::InnerProduct { terms: 1, accumulate: false };
+        dev.run(&kernel, &low, switched.view_mut(), &[digit.view(), keys.to_sparse.pairs(1)])?;
+        let mut sparse = self.alloc(2, base)?;
+        dev.run(&Kernel::ModDown { from: special }, base, sparse.view_mut(), &[switched.view()])?;
+        dev.launch(&Kernel::Add, base, sparse.slice_mut(0, 1), &[a.poly().slice(0, 1)])?;
+
+        // The lift: the centred representative modulo q0, seen modulo every prime.
+        let all = self.params().basis(top);
+        let mut raised = self.alloc(2, all)?;
+        dev.launch(&Kernel::Copy, base, raised.view_mut(), &[sparse.view()])?;
+        dev.launch(&Kernel::Intt, base, sparse.view_mut(), &[])?;
+        dev.run(
+            &Kernel::ModUp { from: base.clone() },
+            &all.minus(base),
+            raised.view_mut(),
+            &[sparse.view()],
+        )?;
+
+        // Back to the dense secret, at the top.
+        let digits = self.decompose(raised.slice(1, 1), top)?;
+        let extended = self.inner_product(&digits, &keys.to_dense)?;
+        let mut out = self.alloc(2, all)?;
+        self.divide_special(all, &mut out, extended.view())?;
+        dev.launch(&Kernel::Add, all, out.slice_mut(0, 1), &[raised.slice(0, 1)])?;
+        Ok(Ciphertext::new(out, top, a.scale(), a.key_id()))
+    }
+
+    /// The digits of one polynomial in evaluation form: each digit keeps its own limbs and is lifted to all others.
+    pub(crate) fn decompose(&self, c: View<'_>, level: Level) -> Result<Hoisted> {
+        self.count_key_switch();
+        let (dev, basis, ext) =
+            (self.context().device(), self.params().basis(level), self.extended_basis(level));
+        let parts = self.params().digits(level);
+        let mut coefficients = self.alloc(1, basis)?;
+        dev.launch(&Kernel::Intt, basis, coefficients.view_mut(), &[c])?;
+        let mut digits = dev.alloc(Shape::new(parts.len(), ext.clone(), self.params().n()))?;
+        for (d, part) in parts.iter().enumerate() {
+            dev.launch(&Kernel::Copy, part, digits.slice_mut(d, 1), &[c])?;
+            let up = Kernel::ModUp { from: part.clone() };
+            dev.run(&up, &ext.minus(part), digits.slice_mut(d, 1), &[coefficients.view()])?;
+        }
+        Ok(Hoisted { digits, level })
+    }
+
+    /// The sum over digits of digit times key pair: an extended pair.
+    pub(crate) fn inner_product(&self, hoisted: &Hoisted, key: &SwitchingKey) -> Result<Poly> {
+        let ext = self.extended_basis(hoisted.level);
+        let terms = hoisted.digits.batch();
+        let mut out = self.alloc(2, &ext)?;
+        let kernel = Kernel::InnerProduct { terms, accumulate: false };
+        let ins = [hoisted.digits.view(), key.pairs(terms)];
+        self.context().device().run(&kernel, &ext, out.view_mut(), &ins)?;
+        Ok(out)
+    }
+
+    pub(crate) fn divide_special(&self, basis: &Basis, out: &mut Poly, extended: View<'_>) -> Result<()> {
+        let kernel = Kernel::ModDown { from: self.params().special().clone() };
+        Ok(self.context().device().run(&kernel, basis, out.view_mut(), &[extended])?)
+    }
+
+    fn check_hoisted(&self, a: &Ciphertext, hoisted: &Hoisted) -> Result<()> {
+        self.check_keys(a)?;
+        if a.level() == hoisted.level {
+            return Ok(());
+        }
+        Err(Error::LevelTooLow { op: "a hoisted rotation", need: hoisted.level, have: a.level() })
+    }
+}

@@ -1,0 +1,129 @@
+//! The secret key: encryption under it and decryption.
+
+use aegis_hal::{Device, Kernel, Poly, Shape};
+use aegis_ring::Basis;
+use num_complex::Complex64;
+use zeroize::Zeroizing;
+
+use crate::{Ciphertext, Context, Error, KeyId, Plaintext, Result, Seed, sampling};
+
+/// The ternary secret `s`. Wiped when dropped, never printed, written to disk only by
+/// [`SecretKey::write`](crate::SecretKey::write).
+pub struct SecretKey {
+    pub(crate) coefficients: Zeroizing<Vec<i64>>,
+    pub(crate) id: KeyId,
+}
+
+impl std::fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretKey({}, secret)", self.id)
+    }
+}
+
+/// Secret residues on a device, overwritten when dropped.
+pub(crate) struct SecretPoly {
+    device: Device,
+    pub(crate) poly: Poly,
+}
+
+impl SecretPoly {
+    pub(crate) fn new(device: &Device, poly: Poly) -> Self {
+        Self { device: device.clone(), poly }
+    }
+
+    /// A small secret polynomial in evaluation form over `basis`.
+    pub(crate) fn upload(ctx: &Context, coefficients: &[i64], basis: &Basis) -> Result<Self> {
+        let poly = ctx.encoder().upload(vec![coefficients.to_vec()], basis)?;
+        Ok(Self::new(ctx.device(), poly))
+    }
+}
+
+impl Drop for SecretPoly {
+    fn drop(&mut self) {
+        let basis = self.poly.basis().clone();
+        let zeros = vec![0; basis.len()].into();
+        // A device that cannot run this launch has failed before, and its buffers are gone with it.
+        let _ = self.device.launch(&Kernel::ScalarMul(zeros), &basis, self.poly.view_mut(), &[]);
+    }
+}
+
+impl SecretKey {
+    /// Whose keys and ciphertexts belong to it.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// Encrypts under the secret: `(-a s + e + m, a)` with a fresh uniform `a`. `seed` must never be used twice.
+    ///
+    /// Level and scale: those of the plaintext.
+    pub fn encrypt(&self, ctx: &Context, plaintext: &Plaintext, seed: &Seed) -> Result<Ciphertext> {
+        let (dev, n) = (ctx.device(), ctx.params().n());
+        let basis = ctx.params().basis(plaintext.level).clone();
+        let s = SecretPoly::upload(ctx, &self.coefficients, &basis)?;
+        let a = sampling::uniform(ctx.params().rns(), &basis, 1, &seed.derive("encryption mask", 0));
+        let a = dev.upload(Shape::new(1, basis.clone(), n), aegis_hal::Host::Residues(a))?;
+        let e = sampling::gaussian(n, &mut seed.derive("encryption error", 0).rng());
+        let mut masked = ctx.encoder().upload(vec![e], &basis)?;
+        let mut product = dev.alloc(Shape::new(1, basis.clone(), n))?;
+        dev.launch(&Kernel::Mul, &basis, product.view_mut(), &[a.view(), s.poly.view()])?;
+        dev.launch(&Kernel::Sub, &basis, masked.view_mut(), &[product.view()])?;
+        let mut ct = dev.alloc(Shape::new(2, basis.clone(), n))?;
+        dev.launch(&Kernel::Add, &basis, ct.slice_mut(0, 1), &[masked.view(), plaintext.poly.view()])?;
+        dev.launch(&Kernel::Copy, &basis, ct.slice_mut(1, 1), &[a.view()])?;
+        Ok(Ciphertext::new(ct, plaintext.level, plaintext.scale, self.id))
+    }
+
+    /// The message in all N/2 slots. Fails for a ciphertext of another key.
+    ///
+    /// What this returns depends on the noise, and the noise on the key: see the crate's notes on IND-CPA-D before
+    /// showing exact results to others.
+    pub fn decrypt(&self, ctx: &Context, ct: &Ciphertext) -> Result<Vec<Complex64>> {
+        let coefficients = self.decrypt_coefficients(ctx, ct)?;
+        ctx.encoder().unembed(&coefficients)
+    }
+
+    /// The message as N real coefficients.
+    pub fn decrypt_coefficients(&self, ctx: &Context, ct: &Ciphertext) -> Result<Vec<f64>> {
+        if ct.key_id() != self.id {
+            return Err(Error::ForeignKey { what: "the ciphertext", have: ct.key_id(), want: self.id });
+        }
+        let (dev, n) = (ctx.device(), ctx.params().n());
+        // Message and noise are far below the product of three limbs, so those decide them.
+        let basis: Basis = ctx.params().basis(ct.level()).iter().take(3).collect();
+        let s = SecretPoly::upload(ctx, &self.coefficients, &basis)?;
+        let mut m = SecretPoly::new(dev, dev.alloc(Shape::new(1, basis.clone(), n))?);
+        dev.launch(&Kernel::Mul, &basis, m.poly.view_mut(), &[ct.poly().slice(1, 1), s.poly.view()])?;
+        dev.launch(&Kernel::Add, &basis, m.poly.view_mut(), &[ct.poly().slice(0, 1)])?;
+        dev.launch(&Kernel::Intt, &basis, m.poly.view_mut(), &[])?;
+        let residues = Zeroizing::new(dev.download(m.poly.view())?);
+        Ok(centered_values(ctx, &basis, &residues, ct.scale()))
+    }
+}
+
+/// Residues over a few limbs as centred integers over `scale`: Garner's mixed radix with centred digits, in which the
+/// high digits of a small number are exactly zero.
+fn centered_values(ctx: &Context, basis: &Basis, residues: &[u64], scale: f64) -> Vec<f64> {
+    let (rns, n) = (ctx.params().rns(), ctx.params().n());
+    let moduli: Vec<_> = basis.iter().map(|l| *rns.modulus(l)).collect();
+    let digit = |at: usize, known: &[i64]| {
+        // (x - sum of known digits) / (product of earlier primes) mod this prime.
+        let q = &moduli[known.len()];
+        let (mut rest, mut weight) = (residues[known.len() * n + at], 1);
+        for (d, m) in known.iter().zip(&moduli) {
+            rest = q.sub(rest, q.mul(weight, q.from_signed(*d)));
+            weight = q.mul(weight, q.reduce(m.value()));
+        }
+        q.centered(q.mul(rest, q.inv(weight).expect("distinct primes are invertible modulo each other")))
+    };
+    (0..n)
+        .map(|at| {
+            let mut digits = Vec::with_capacity(moduli.len());
+            for _ in 0..moduli.len() {
+                digits.push(digit(at, &digits));
+            }
+            let value =
+                digits.iter().zip(&moduli).rev().fold(0.0, |v, (d, m)| v * m.value() as f64 + *d as f64);
+            value / scale
+        })
+        .collect()
+}
