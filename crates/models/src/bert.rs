@@ -1,0 +1,106 @@
+//! A BERT encoder as a sentence embedder: its files, its plain meaning, and the client's and the server's part of an encrypted run.
+
+mod config;
+mod embeddings;
+mod plain;
+mod tensors;
+mod tokenizer;
+mod weights;
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+pub use config::Config;
+pub use embeddings::Embeddings;
+pub use tokenizer::{Tokenizer, Tokens};
+pub use weights::{LayerWeights, Linear, Norm};
+
+use crate::error::Result;
+use crate::files;
+use tensors::Tensors;
+
+/// A BERT encoder read from a directory in Hugging Face layout.
+pub struct Bert {
+    directory: PathBuf,
+    config: Config,
+    tokenizer: Tokenizer,
+    embeddings: Embeddings,
+    layers: Vec<LayerWeights>,
+    identity: String,
+}
+
+impl Bert {
+    /// Reads `config.json`, `tokenizer.json` and `model.safetensors` in `dir`.
+    ///
+    /// Tensor names may carry the prefix `bert.`; LayerNorm parameters may be called `weight`/`bias` or `gamma`/`beta`; formats
+    /// are F32, F16 and BF16; `pooler` and `cls` are ignored.
+    ///
+    /// # Errors
+    /// A missing, damaged or contradicting file, or a weight that is not finite: see [`Error`](crate::Error).
+    pub fn load(dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref();
+        let config = Config::load(dir)?;
+        let tokenizer = Tokenizer::load(dir, &config)?;
+        let path = dir.join("model.safetensors");
+        let bytes = files::read(&path, files::WEIGHTS)?;
+        let tensors = Tensors::parse(&bytes, &path)?;
+        Ok(Bert {
+            embeddings: Embeddings::read(&tensors, &config)?,
+            layers: weights::read_layers(&tensors, &config)?,
+            identity: hex(&Sha256::digest(&bytes)),
+            directory: dir.to_owned(),
+            config,
+            tokenizer,
+        })
+    }
+
+    /// The checked `config.json`.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// SHA-256 of `model.safetensors`, 64 lower-case hexadecimal digits: what a calibration is made for.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// Where the model was read.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The encoder layers in order.
+    pub fn layers(&self) -> &[LayerWeights] {
+        &self.layers
+    }
+
+    /// The tokens of `text`, `[CLS]` and `[SEP]` included.
+    ///
+    /// # Errors
+    /// An empty, too long or entirely unknown text.
+    pub fn tokenize(&self, text: &str) -> Result<Tokens> {
+        self.tokenizer.encode(text)
+    }
+
+    /// The exact embedding in `f64`: encoder, mean over the tokens, unit length.
+    ///
+    /// # Errors
+    /// Those of [`tokenize`](Self::tokenize).
+    pub fn embed_plain(&self, text: &str) -> Result<Vec<f64>> {
+        self.embed_tokens(&self.tokenize(text)?)
+    }
+
+    /// As [`embed_plain`](Self::embed_plain) for tokens.
+    ///
+    /// # Errors
+    /// [`Error::Tokens`](crate::Error::Tokens) for tokens of another model.
+    pub fn embed_tokens(&self, tokens: &Tokens) -> Result<Vec<f64>> {
+        let hidden = plain::encode(&self.config, &self.layers, &self.embeddings.forward(tokens)?);
+        crate::embedding::pool(&hidden, self.config.hidden)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,185 @@
+//! `config.json`: the shape of a BERT encoder, checked before anything is allocated from it.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::files;
+
+/// Largest dimension accepted, so that products of two stay far from overflow. BERT-large has 4096 and a vocabulary of 30 522,
+/// multilingual ones 250 000.
+const MAX_DIMENSION: usize = 1 << 20;
+const MAX_LAYERS: usize = 256;
+
+/// The shape of a BERT encoder, as in `config.json`; every value has been checked.
+///
+/// `heads` divides `hidden`; all sizes are at least 1; `layer_norm_eps` is positive and below 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Features of a token between layers.
+    pub hidden: usize,
+    /// Encoder layers.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Features between the two linear maps of the feed-forward part.
+    pub intermediate: usize,
+    /// Rows of the word table.
+    pub vocabulary: usize,
+    /// Rows of the position table: the largest number of tokens.
+    pub positions: usize,
+    /// Rows of the token type table.
+    pub token_types: usize,
+    /// Added to the variance before the root.
+    pub layer_norm_eps: f64,
+}
+
+/// The fields of `config.json` that matter here; all others are ignored.
+#[derive(Deserialize)]
+struct Raw {
+    model_type: Option<String>,
+    hidden_act: Option<String>,
+    position_embedding_type: Option<String>,
+    #[serde(default)]
+    is_decoder: bool,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    vocab_size: usize,
+    max_position_embeddings: usize,
+    #[serde(default = "two")]
+    type_vocab_size: usize,
+    #[serde(default = "bert_eps")]
+    layer_norm_eps: f64,
+}
+
+/// Default of the published BERT configuration.
+fn two() -> usize {
+    2
+}
+
+/// Default of the published BERT configuration.
+fn bert_eps() -> f64 {
+    1e-12
+}
+
+impl Config {
+    /// Reads and checks `config.json` in `dir`.
+    ///
+    /// # Errors
+    /// [`Error::Read`] without the file, [`Error::Config`] for anything but a BERT encoder with erf GELU and absolute positions.
+    pub fn load(dir: &Path) -> Result<Self> {
+        let path = dir.join("config.json");
+        let text = files::read(&path, files::SMALL)?;
+        Self::parse(&text).map_err(|reason| Error::Config { path, reason })
+    }
+
+    /// Checks the text of a `config.json`; the error is cause and remedy.
+    fn parse(text: &[u8]) -> std::result::Result<Self, String> {
+        let raw: Raw = serde_json::from_slice(text).map_err(|e| format!("not a BERT configuration ({e})"))?;
+        raw.check_kind()?;
+        let config = Config {
+            hidden: raw.hidden_size,
+            layers: raw.num_hidden_layers,
+            heads: raw.num_attention_heads,
+            intermediate: raw.intermediate_size,
+            vocabulary: raw.vocab_size,
+            positions: raw.max_position_embeddings,
+            token_types: raw.type_vocab_size,
+            layer_norm_eps: raw.layer_norm_eps,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        let sizes = [
+            ("hidden_size", self.hidden, MAX_DIMENSION),
+            ("num_hidden_layers", self.layers, MAX_LAYERS),
+            ("num_attention_heads", self.heads, MAX_DIMENSION),
+            ("intermediate_size", self.intermediate, MAX_DIMENSION),
+            ("vocab_size", self.vocabulary, MAX_DIMENSION),
+            ("max_position_embeddings", self.positions, MAX_DIMENSION),
+            ("type_vocab_size", self.token_types, MAX_DIMENSION),
+        ];
+        for (name, value, max) in sizes {
+            if value == 0 || value > max {
+                return Err(format!("{name} is {value}; it must be from 1 to {max}"));
+            }
+        }
+        if !self.hidden.is_multiple_of(self.heads) {
+            return Err(format!(
+                "num_attention_heads {} does not divide hidden_size {}; one of the two is wrong",
+                self.heads, self.hidden
+            ));
+        }
+        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
+            return Err(format!("layer_norm_eps is {}; it must lie between 0 and 1", self.layer_norm_eps));
+        }
+        Ok(())
+    }
+
+    /// Features of one head.
+    pub fn head_size(&self) -> usize {
+        self.hidden / self.heads
+    }
+}
+
+impl Raw {
+    /// Refuses what would load but mean another function.
+    fn check_kind(&self) -> std::result::Result<(), String> {
+        let expect = |name: &str, have: &Option<String>, want: &str, if_absent: bool| match have {
+            Some(v) if v == want => Ok(()),
+            None if if_absent => Ok(()),
+            other => {
+                let other = other.as_deref().unwrap_or("absent");
+                Err(format!("{name} is {other}; only \"{want}\" is supported, choose a BERT encoder with it"))
+            }
+        };
+        expect("model_type", &self.model_type, "bert", false)?;
+        expect("hidden_act", &self.hidden_act, "gelu", true)?;
+        expect("position_embedding_type", &self.position_embedding_type, "absolute", true)?;
+        if self.is_decoder {
+            return Err("is_decoder is true; only encoders are supported".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"model_type":"bert","hidden_act":"gelu","hidden_size":8,"num_hidden_layers":2,"num_attention_heads":2,
+        "intermediate_size":16,"vocab_size":30,"max_position_embeddings":32,"type_vocab_size":2,"layer_norm_eps":1e-12,"x":[1]}"#;
+
+    #[test]
+    fn a_good_configuration_is_read() {
+        let c = Config::parse(GOOD.as_bytes()).unwrap();
+        assert_eq!((c.hidden, c.layers, c.head_size(), c.token_types), (8, 2, 4, 2));
+    }
+
+    #[test]
+    fn each_wrong_field_is_named() {
+        let cases = [
+            ("\"bert\"", "\"roberta\"", "model_type"),
+            ("\"gelu\"", "\"gelu_new\"", "hidden_act"),
+            ("\"num_attention_heads\":2", "\"num_attention_heads\":3", "does not divide"),
+            ("\"num_attention_heads\":2", "\"num_attention_heads\":0", "num_attention_heads is 0"),
+            ("\"hidden_size\":8", "\"hidden_size\":-8", "not a BERT configuration"),
+            ("\"hidden_size\":8", "\"hidden_size\":18446744073709551615", "hidden_size is"),
+            ("\"hidden_size\":8,", "", "hidden_size"),
+            ("1e-12", "0.0", "layer_norm_eps"),
+            ("1e-12", "1e999", "not a BERT configuration"),
+            ("\"x\":[1]", "\"position_embedding_type\":\"relative_key\"", "position_embedding_type"),
+            ("\"x\":[1]", "\"is_decoder\":true", "is_decoder"),
+            ("{", "", "not a BERT configuration"),
+        ];
+        for (from, to, expect) in cases {
+            let reason = Config::parse(GOOD.replacen(from, to, 1).as_bytes()).unwrap_err();
+            assert!(reason.contains(expect), "{from} -> {to}: {reason}");
+        }
+    }
+}

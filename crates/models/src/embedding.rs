@@ -1,0 +1,78 @@
+//! Sentence embeddings after the encoder: pooling, unit length, similarity, ranking.
+
+use crate::error::{Error, Result};
+
+/// Mean of the rows of `hidden`, then unit length.
+pub(crate) fn pool(hidden: &[f64], columns: usize) -> Result<Vec<f64>> {
+    let mut sum = vec![0.0; columns];
+    for row in hidden.chunks_exact(columns) {
+        sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+    }
+    normalise(sum)
+}
+
+/// The vector of length 1 in the direction of `v`.
+///
+/// # Errors
+/// [`Error::Embedding`] if the length is 0 or not finite, which a run that left its ranges gives.
+pub fn normalise(mut v: Vec<f64>) -> Result<Vec<f64>> {
+    let length = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+    if !(length.is_finite() && length > 0.0) {
+        return Err(Error::Embedding(format!(
+            "its length is {length}; the encrypted run left its calibrated ranges or the wrong key was used"
+        )));
+    }
+    v.iter_mut().for_each(|x| *x /= length);
+    Ok(v)
+}
+
+/// Cosine of the angle between two embeddings, in -1..=1.
+///
+/// # Errors
+/// [`Error::Embedding`] if their sizes differ or one has no direction.
+///
+/// ```
+/// assert_eq!(aegis_models::cosine(&[1.0, 0.0], &[0.0, 2.0])?, 0.0);
+/// # Ok::<(), aegis_models::Error>(())
+/// ```
+pub fn cosine(a: &[f64], b: &[f64]) -> Result<f64> {
+    if a.len() != b.len() {
+        return Err(Error::Embedding(format!(
+            "sizes {} and {} differ; use one model for both",
+            a.len(),
+            b.len()
+        )));
+    }
+    let (a, b) = (normalise(a.to_vec())?, normalise(b.to_vec())?);
+    Ok(a.iter().zip(&b).map(|(x, y)| x * y).sum::<f64>().clamp(-1.0, 1.0))
+}
+
+/// Indices of `documents` from the most to the least similar to `query`, with the cosines; equal ones in their given order.
+///
+/// # Errors
+/// Those of [`cosine`].
+pub fn rank(query: &[f64], documents: &[Vec<f64>]) -> Result<Vec<(usize, f64)>> {
+    let mut ranking =
+        documents.iter().enumerate().map(|(i, d)| Ok((i, cosine(query, d)?))).collect::<Result<Vec<_>>>()?;
+    ranking.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Ok(ranking)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranking_orders_by_angle() {
+        let documents = vec![vec![0.0, 1.0], vec![3.0, 0.3], vec![-1.0, 0.0]];
+        let order: Vec<usize> = rank(&[1.0, 0.0], &documents).unwrap().into_iter().map(|(i, _)| i).collect();
+        assert_eq!(order, [1, 0, 2]);
+    }
+
+    #[test]
+    fn directions_that_do_not_exist_are_refused() {
+        for bad in [vec![0.0, 0.0], vec![f64::NAN, 1.0], vec![f64::INFINITY, 1.0], vec![1.0]] {
+            assert!(matches!(cosine(&[1.0, 0.0], &bad), Err(Error::Embedding(_))), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Damaged, contradicting and hostile model directories: one typed error each, never a panic.
+
+use std::fs;
+use std::path::Path;
+
+use aegis_models::testing::{Stored, TinyBert, write_tensors};
+use aegis_models::{Bert, Error};
+use safetensors::Dtype;
+use std::collections::BTreeMap;
+use tempfile::{TempDir, tempdir};
+
+fn tiny() -> (TempDir, TinyBert) {
+    let (dir, model) = (tempdir().unwrap(), TinyBert::default());
+    model.write(dir.path()).unwrap();
+    (dir, model)
+}
+
+fn refusal(dir: &Path) -> Error {
+    match Bert::load(dir) {
+        Ok(_) => panic!("a damaged model was accepted"),
+        Err(error) => error,
+    }
+}
+
+/// The refusal of the small model after `change` to its tensors.
+fn with_tensors(change: impl FnOnce(&mut BTreeMap<String, Stored>)) -> Error {
+    let (dir, model) = tiny();
+    let mut tensors = model.tensors();
+    change(&mut tensors);
+    write_tensors(dir.path(), &tensors).unwrap();
+    refusal(dir.path())
+}
+
+const QUERY: &str = "encoder.layer.1.attention.self.query.weight";
+
+#[test]
+fn a_missing_file_is_named() {
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        let (dir, _) = tiny();
+        fs::remove_file(dir.path().join(name)).unwrap();
+        let error = refusal(dir.path());
+        assert!(matches!(&error, Error::Read { path, .. } if path.ends_with(name)), "{error}");
+    }
+    assert!(matches!(refusal(Path::new("no/such/model")), Error::Read { .. }));
+}
+
+#[test]
+fn each_missing_tensor_is_named() {
+    let model = TinyBert::default();
+    for name in model.tensors().into_keys().filter(|name| !name.contains("pooler")) {
+        let error = with_tensors(|tensors| drop(tensors.remove(&name)));
+        assert!(
+            matches!(&error, Error::MissingTensor { name: missing, .. } if *missing == name),
+            "{name}: {error}"
+        );
+    }
+}
+
+#[test]
+fn wrong_shapes_are_named_with_both_shapes() {
+    let error = with_tensors(|tensors| tensors.get_mut(QUERY).unwrap().1 = vec![4, 16]);
+    assert!(
+        matches!(&error, Error::WrongShape { name, found, expected }
+        if name == QUERY && found == &[4, 16] && expected == &[8, 8]),
+        "{error}"
+    );
+    let transposed = with_tensors(|tensors| {
+        tensors.get_mut("encoder.layer.0.output.dense.weight").unwrap().1 = vec![16, 8]
+    });
+    assert!(matches!(transposed, Error::WrongShape { .. }));
+    let flat = with_tensors(|tensors| tensors.get_mut(QUERY).unwrap().1 = vec![64]);
+    assert!(matches!(flat, Error::WrongShape { .. }));
+}
+
+#[test]
+fn weights_that_are_not_numbers_are_refused() {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for name in [QUERY, "embeddings.word_embeddings.weight", "embeddings.LayerNorm.bias"] {
+            let error = with_tensors(|tensors| {
+                tensors.get_mut(name).unwrap().2[12..16].copy_from_slice(&value.to_le_bytes())
+            });
+            assert!(
+                matches!(&error, Error::NonFiniteWeight { name: n, index: 3, .. } if n == name),
+                "{name}: {error}"
+            );
+        }
+    }
+    let half = TinyBert { format: Dtype::F16, ..TinyBert::default() };
+    let error = with_tensors(|tensors| {
+        *tensors = half.tensors();
+        tensors.get_mut(QUERY).unwrap().2[..2].copy_from_slice(&0x7c00u16.to_le_bytes());
+    });
+    assert!(matches!(error, Error::NonFiniteWeight { index: 0, .. }), "{error}");
+}
+
+#[test]
+fn other_number_formats_are_refused() {
+    for format in [Dtype::F64, Dtype::I64, Dtype::U8, Dtype::F8_E4M3] {
+        let error = with_tensors(|tensors| *tensors = TinyBert { format, ..TinyBert::default() }.tensors());
+        assert!(matches!(error, Error::WrongFormat { .. }), "{format:?}: {error}");
+    }
+}
+
+#[test]
+fn a_configuration_of_fewer_layers_does_not_cut_the_model() {
+    let (dir, model) = tiny();
+    fs::write(dir.path().join("config.json"), TinyBert { layers: 1, ..model }.config()).unwrap();
+    assert!(matches!(refusal(dir.path()), Error::MoreLayers { configured: 1, .. }));
+}
+
+#[test]
+fn a_configuration_of_more_layers_or_other_sizes_is_refused() {
+    let base = TinyBert::default;
+    for other in [
+        TinyBert { layers: 3, ..base() },
+        TinyBert { hidden: 16, ..base() },
+        TinyBert { intermediate: 32, ..base() },
+        TinyBert { positions: 17, ..base() },
+    ] {
+        let (dir, _) = tiny();
+        fs::write(dir.path().join("config.json"), other.config()).unwrap();
+        let error = refusal(dir.path());
+        assert!(
+            matches!(error, Error::WrongShape { .. } | Error::MissingTensor { .. }),
+            "{other:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn truncation_at_every_length_is_refused() {
+    let (dir, _) = tiny();
+    let path = dir.path().join("model.safetensors");
+    let whole = fs::read(&path).unwrap();
+    for length in (0..64).chain((64..whole.len()).step_by(509)).chain([whole.len() - 1]) {
+        fs::write(&path, &whole[..length]).unwrap();
+        let error = refusal(dir.path());
+        assert!(matches!(error, Error::Weights { .. }), "{length} bytes: {error}");
+    }
+    let longer = [whole, vec![0]].concat();
+    fs::write(&path, longer).unwrap();
+    assert!(matches!(refusal(dir.path()), Error::Weights { .. }));
+}
+
+#[test]
+fn hostile_headers_are_refused() {
+    let tensor = |dtype: &str, shape: &str, offsets: &str| {
+        format!(
+            r#"{{"embeddings.word_embeddings.weight":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#
+        )
+    };
+    let max = u64::MAX;
+    let headers = [
+        String::new(),
+        "{".into(),
+        "[]".into(),
+        "[".repeat(100_000),
+        r#"{"a":{"a":{"a":{}}}}"#.into(),
+        tensor("F32", &format!("[{max},{max}]"), "[0,8]"),
+        tensor("F32", "[4611686018427387904,4]", "[0,0]"),
+        tensor("F32", "[2]", &format!("[{max},8]")),
+        tensor("F32", "[2]", "[8,0]"),
+        tensor("F32", "[2]", &format!("[0,{max}]")),
+        tensor("F32", "[-1]", "[0,8]"),
+        tensor("F32", "[2.5]", "[0,8]"),
+        tensor("F33", "[2]", "[0,8]"),
+        tensor("F4", "[3]", "[0,2]"),
+        "\u{fffd}".repeat(10),
+    ];
+    let (dir, _) = tiny();
+    let path = dir.path().join("model.safetensors");
+    for header in headers {
+        let data = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 8]].concat();
+        fs::write(&path, data).unwrap();
+        let error = refusal(dir.path());
+        assert!(matches!(error, Error::Weights { .. }), "{}: {error}", &header[..header.len().min(80)]);
+    }
+    for length in [0, 7, 9, 100_000_001, i64::MAX as u64, max] {
+        fs::write(&path, [&length.to_le_bytes()[..], b"{}"].concat()).unwrap();
+        assert!(matches!(refusal(dir.path()), Error::Weights { .. }), "length {length}");
+    }
+}
+
+#[test]
+fn flipped_bits_of_the_header_never_panic() {
+    let (dir, _) = tiny();
+    let path = dir.path().join("model.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let header = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    for (i, bit) in (0..header + 8).step_by(7).zip((0..8).cycle()) {
+        let mut damaged = whole.clone();
+        damaged[i] ^= 1 << bit;
+        fs::write(&path, &damaged).unwrap();
+        // A flip in the name of an unused tensor or in blanks may still load.
+        if let Ok(bert) = Bert::load(dir.path()) {
+            assert_eq!(bert.layers().len(), 2, "byte {i}");
+        }
+    }
+}
+
+#[test]
+fn damaged_tokenizers_and_configurations_are_refused() {
+    let (dir, model) = tiny();
+    for bad in ["", "{", "null", "[]", "{}", r#"{"version":"1.0","model":{"type":"WordPiece"}}"#, "\u{0}"] {
+        fs::write(dir.path().join("tokenizer.json"), bad).unwrap();
+        assert!(matches!(refusal(dir.path()), Error::Tokenizer { .. }), "{bad:?}");
+    }
+    for bad in ["", "{", "null", "[]", "{}", "[[[["] {
+        fs::write(dir.path().join("config.json"), bad).unwrap();
+        assert!(matches!(refusal(dir.path()), Error::Config { .. }), "{bad:?}");
+    }
+    fs::write(dir.path().join("config.json"), model.config().replace("\"gelu\"", "\"relu\"")).unwrap();
+    let error = refusal(dir.path());
+    assert!(error.to_string().contains("hidden_act"), "{error}");
+}
+
+#[test]
+fn a_tokenizer_with_a_larger_vocabulary_is_refused_when_it_shows() {
+    let (dir, _) = tiny();
+    let path = dir.path().join("tokenizer.json");
+    let text = fs::read_to_string(&path).unwrap().replace("\"cat\":7", "\"cat\":700");
+    fs::write(&path, text).unwrap();
+    let bert = Bert::load(dir.path()).unwrap();
+    assert!(matches!(bert.tokenize("cat"), Err(Error::Tokenize(_))));
+    assert!(bert.tokenize("dog").is_ok());
+}
