@@ -55,26 +55,6 @@ impl Cpu {
         let job: Job = Box::new(move || job(&engine));
         self.executor.submit(job)
     }
-
-    fn check_data(&self, shape: &Shape, data: &Host) -> Result<()> {
-        let refuse = |reason: String| Err(Error::Operands { kernel: "upload", reason });
-        let (have, want) = match data {
-            Host::Residues(words) => (words.len(), shape.words()),
-            Host::Signed(words) => (words.len(), shape.batch * shape.n),
-        };
-        if have != want {
-            return refuse(format!("{have} words for {shape:?}, which takes {want}"));
-        }
-        if let Host::Residues(words) = data {
-            for (row, limb) in words.chunks_exact(shape.n).zip(shape.basis.iter().cycle()) {
-                let q = self.engine.prime(limb).q;
-                if let Some(word) = row.iter().find(|&&w| w >= q) {
-                    return refuse(format!("{word} is not a residue modulo {q}"));
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Backend for Cpu {
@@ -89,8 +69,8 @@ impl Backend for Cpu {
     }
 
     fn upload(&self, shape: Shape, data: Host) -> Result<Poly> {
+        data.check(&self.engine.rns, &shape)?;
         let mut poly = self.alloc(shape)?;
-        self.check_data(poly.shape(), &data)?;
         let out = self.operand(poly.view_mut().as_view())?;
         let limbs = poly.basis().clone();
         self.submit(move |engine| {

@@ -18,6 +18,30 @@ pub enum Host {
     Signed(Vec<i64>),
 }
 
+impl Host {
+    /// Checks the data against the shape it is meant for: number of words, and canonical residues. Every backend
+    /// calls it in [`Backend::upload`].
+    pub fn check(&self, rns: &Rns, shape: &Shape) -> Result<()> {
+        let refuse = |reason: String| Err(Error::Operands { kernel: "upload", reason });
+        shape.check(rns)?;
+        let (have, want) = match self {
+            Self::Residues(words) => (words.len(), shape.words()),
+            Self::Signed(words) => (words.len(), shape.batch * shape.n),
+        };
+        if have != want {
+            return refuse(format!("{have} words for {shape:?}, which takes {want}"));
+        }
+        let Self::Residues(words) = self else { return Ok(()) };
+        for (row, limb) in words.chunks_exact(shape.n).zip(shape.basis.iter().cycle()) {
+            let q = rns.modulus(limb).value();
+            if let Some(word) = row.iter().find(|&&w| w >= q) {
+                return refuse(format!("{word} is not a residue modulo {q}"));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Something that computes on polynomials: a CPU, a GPU, a recorder, or several of these behind one face.
 ///
 /// # Contract

@@ -44,7 +44,7 @@ impl Basis {
     }
 
     /// Iterates over the limbs in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = LimbId> + Clone + '_ {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = LimbId> + DoubleEndedIterator + Clone + '_ {
         self.0.iter().copied()
     }
 

@@ -1,0 +1,2 @@
+//! Tests of the CPU backend.
+mod conformance;

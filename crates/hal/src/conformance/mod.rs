@@ -1,0 +1,144 @@
+//! The suite that every backend passes: each kernel, in every form that [`Kernel`] allows, against
+//! [`aegis_ring::exact`].
+//!
+//! ```no_run
+//! # fn open() -> aegis_hal::Device { unimplemented!() }
+//! let device: aegis_hal::Device = open();
+//! aegis_hal::conformance::check(&device, 7).unwrap();
+//! ```
+
+mod cases;
+mod reference;
+
+use aegis_ring::Basis;
+
+use crate::{Device, Error, Host, Kernel, Poly, Shape, View, ViewMut};
+use reference::{Data, Reference, Run};
+
+/// Why a device does not conform.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The device refused a launch that the contract allows.
+    #[error("seed {seed}, {case}: {error}")]
+    Refused {
+        /// Seed of the random data.
+        seed: u64,
+        /// The launch.
+        case: String,
+        /// What the device said.
+        error: Error,
+    },
+    /// The device computed something else.
+    #[error("seed {seed}, {case}: word {word} of the output buffer is {have}, not {want}")]
+    Wrong {
+        /// Seed of the random data.
+        seed: u64,
+        /// The launch.
+        case: String,
+        /// Position in the downloaded buffer.
+        word: usize,
+        /// What the device computed.
+        have: u64,
+        /// What the reference computed.
+        want: u64,
+    },
+    /// The device accepted a launch that the contract forbids, or refused it with another error.
+    #[error("{case}: {result}")]
+    Accepted {
+        /// The launch.
+        case: String,
+        /// What the device said.
+        result: String,
+    },
+}
+
+/// Checks every kernel of a device on random data. The ring needs at least four limbs; rings of up to 2^8 words take
+/// milliseconds, one of 2^16 words takes seconds and compares transforms with the scalar ones of `aegis-ring`.
+pub fn check(dev: &Device, seed: u64) -> Result<(), Failure> {
+    let reference = Reference::new(dev.rns());
+    cases::cases(dev.rns()).iter().enumerate().try_for_each(|(i, case)| {
+        let mut random = Random(seed.wrapping_mul(1000).wrapping_add(i as u64));
+        check_case(dev, &reference, case, seed, &mut random)
+    })?;
+    cases::refusals(dev)
+}
+
+/// A launch to check: shapes, and the runs of polynomials used.
+#[derive(Clone, Debug)]
+struct Case {
+    kernel: Kernel,
+    limbs: Basis,
+    out: Slot,
+    ins: Vec<Slot>,
+}
+
+/// An operand of a [`Case`]: a buffer of this shape, of which `count` polynomials from `first` are used.
+#[derive(Clone, Debug)]
+struct Slot {
+    shape: Shape,
+    first: usize,
+    count: usize,
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): test data need no more.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform up to a bias of 2^-14; every eighth word is an extreme one.
+    fn residue(&mut self, q: u64) -> u64 {
+        match self.next() % 16 {
+            0 => 0,
+            1 => q - 1,
+            _ => self.next() % q,
+        }
+    }
+}
+
+fn random_data(dev: &Device, shape: &Shape, random: &mut Random) -> Data {
+    let moduli: Vec<u64> = shape.basis.iter().map(|l| dev.rns().modulus(l).value()).collect();
+    let rows = (0..shape.batch).flat_map(|_| moduli.clone());
+    let words = rows.flat_map(|q| (0..shape.n).map(|_| random.residue(q)).collect::<Vec<_>>()).collect();
+    Data { shape: shape.clone(), words }
+}
+
+fn check_case(
+    dev: &Device,
+    reference: &Reference,
+    case: &Case,
+    seed: u64,
+    random: &mut Random,
+) -> Result<(), Failure> {
+    let refused = |error| Failure::Refused { seed, case: format!("{case:?}"), error };
+    let upload =
+        |data: &Data| dev.upload(data.shape.clone(), Host::Residues(data.words.clone())).map_err(refused);
+    let mut want = random_data(dev, &case.out.shape, random);
+    let ins: Vec<Data> = case.ins.iter().map(|s| random_data(dev, &s.shape, random)).collect();
+    let mut out = upload(&want)?;
+    let polys: Vec<Poly> = ins.iter().map(upload).collect::<Result<_, _>>()?;
+    let views: Vec<View<'_>> = polys.iter().zip(&case.ins).map(|(p, s)| p.slice(s.first, s.count)).collect();
+    let runs: Vec<Run<'_>> = ins.iter().zip(&case.ins).map(|(d, s)| d.run(s.first, s.count)).collect();
+
+    let target: ViewMut<'_> = out.slice_mut(case.out.first, case.out.count);
+    dev.run(&case.kernel, &case.limbs, target, &views).map_err(refused)?;
+    reference.eval(&case.kernel, &case.limbs, &mut want, (case.out.first, case.out.count), &runs);
+
+    let have = dev.download(out.view()).map_err(refused)?;
+    match have.iter().zip(&want.words).position(|(a, b)| a != b) {
+        None => Ok(()),
+        Some(word) => Err(Failure::Wrong {
+            seed,
+            case: format!("{case:?}"),
+            word,
+            have: have[word],
+            want: want.words[word],
+        }),
+    }
+}
