@@ -367,6 +367,13 @@ impl Evaluator {
         self.mul_const_to(&a.relabel(Level(level.0 + 1), a.scale()), 1.0, scale)
     }
 
+    /// The same residues read at another scale: the message is multiplied by `a.scale / scale`, exactly and for free.
+    /// For circuits that fold a constant factor into the scale. Level unchanged.
+    pub fn reinterpret(&self, a: &Ciphertext, scale: f64) -> Result<Ciphertext> {
+        self.check_keys(a)?;
+        Ok(a.relabel(a.level(), scale))
+    }
+
     // ---- rotations
 
     /// Rotates all slots to the left by `steps` (to the right when negative). Level and scale unchanged.

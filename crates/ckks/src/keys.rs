@@ -70,6 +70,11 @@ impl SwitchingKey {
         self.poly.slice(0, 2 * digits)
     }
 
+    /// The pairs `b_0, a_0, b_1, a_1, ...` in evaluation form: public.
+    pub fn poly(&self) -> &Poly {
+        &self.poly
+    }
+
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
         self.poly.shape().bytes()
@@ -114,9 +119,13 @@ impl EvaluationKeys {
 
     /// Number of switching keys.
     pub fn count(&self) -> usize {
-        usize::from(self.relinearization.is_some())
-            + self.galois.len()
-            + 2 * usize::from(self.encapsulation.is_some())
+        self.switching_keys().count()
+    }
+
+    /// All switching keys.
+    pub fn switching_keys(&self) -> impl Iterator<Item = &SwitchingKey> {
+        let encapsulation = self.encapsulation.iter().flat_map(|e| [&e.to_sparse, &e.to_dense]);
+        self.relinearization.iter().chain(self.galois.values()).chain(encapsulation)
     }
 
     pub(crate) fn relinearization(&self, level: Level) -> Result<&SwitchingKey> {

@@ -11,6 +11,7 @@ mod params;
 mod sampling;
 mod secret;
 pub mod security;
+mod serial;
 mod spec;
 
 pub use ciphertext::Ciphertext;
@@ -23,6 +24,7 @@ pub use keys::{EncapsulationKeys, EvaluationKeys, KeyGenerator, KeyRequest, Publ
 pub use params::{Level, Params, ParamsError};
 pub use sampling::Seed;
 pub use secret::SecretKey;
+pub use serial::read_spec;
 pub use spec::{
     BootstrapSpec, Levels, N14_L6_S40, N16_B13_S40, N16_L24_S49, PRESETS, ParamsSpec,
     insecure_bootstrap_spec, insecure_levelled_spec,

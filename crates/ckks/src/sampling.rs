@@ -1,8 +1,7 @@
 //! Random polynomials, all from ChaCha20 streams with domain separation.
 
 use aegis_ring::{Basis, Rns};
-use rand::Rng;
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng, TryRng};
 use rand_chacha::ChaCha20Rng;
 use rand_distr::{Distribution, Normal};
 use rayon::prelude::*;
@@ -18,6 +17,13 @@ impl Seed {
     /// A seed from these bytes. For secrets they must come from a cryptographic source.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// A fresh seed from the operating system.
+    pub fn from_os() -> std::io::Result<Self> {
+        let mut bytes = [0; 32];
+        rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(std::io::Error::other)?;
+        Ok(Self(bytes))
     }
 
     /// An independent seed for one purpose.

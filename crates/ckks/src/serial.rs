@@ -1,0 +1,409 @@
+//! Files and messages: versioned, checked, and nothing in them trusted.
+//!
+//! Every object is: magic, kind, version, parameter set, digest of the parameters, key set, body, BLAKE3 of all before.
+//! Residues take as many bytes as their prime needs. Uniform halves of keys are stored as the seed they expand from.
+
+use std::io::{Read, Write};
+
+use aegis_hal::{Host, Poly, Shape};
+use aegis_ring::{Basis, Galois};
+use zeroize::Zeroizing;
+
+use crate::keys::{SwitchingKey, uniform_halves};
+use crate::{
+    Ciphertext, Context, EncapsulationKeys, Error, EvaluationKeys, KeyId, Level, ParamsSpec, PublicKey,
+    Result, SecretKey, Seed,
+};
+
+const MAGIC: [u8; 5] = *b"AEGIS";
+const VERSION: u16 = 1;
+/// No parameter set is near this long; a longer one is not read into memory.
+const MAX_SPEC_BYTES: usize = 4096;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    SecretKey = 1,
+    PublicKey = 2,
+    EvaluationKeys = 3,
+    Ciphertext = 4,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::SecretKey => "the secret key",
+            Self::PublicKey => "the public key",
+            Self::EvaluationKeys => "the evaluation keys",
+            Self::Ciphertext => "the ciphertext",
+        }
+    }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        [Self::SecretKey, Self::PublicKey, Self::EvaluationKeys, Self::Ciphertext]
+            .into_iter()
+            .find(|k| *k as u8 == byte)
+    }
+}
+
+/// Writes and hashes.
+struct Sink<W> {
+    inner: W,
+    hash: blake3::Hasher,
+}
+
+impl<W: Write> Sink<W> {
+    fn open(inner: W, kind: Kind, ctx: &Context, id: KeyId) -> Result<Self> {
+        let mut sink = Self { inner, hash: blake3::Hasher::new() };
+        let spec = postcard::to_stdvec(ctx.params().spec())
+            .map_err(|e| Error::Format { what: "the parameter set", reason: e.to_string() })?;
+        sink.put(&MAGIC)?;
+        sink.put(&[kind as u8])?;
+        sink.put(&VERSION.to_le_bytes())?;
+        sink.put(&(spec.len() as u32).to_le_bytes())?;
+        sink.put(&spec)?;
+        sink.put(&ctx.params().digest())?;
+        sink.put(&id.0)?;
+        Ok(sink)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hash.update(bytes);
+        Ok(self.inner.write_all(bytes)?)
+    }
+
+    /// Polynomials of `view` in full.
+    fn put_residues(&mut self, ctx: &Context, view: aegis_hal::View<'_>, basis: &Basis) -> Result<()> {
+        let words = ctx.device().download(view)?;
+        let (n, have) = (ctx.params().n(), view.poly.basis());
+        let mut bytes = vec![];
+        for polynomial in words.chunks(n * have.len()) {
+            for limb in basis.iter() {
+                let at = have
+                    .position(limb)
+                    .ok_or_else(|| aegis_hal::Error::MissingLimb { limb, have: have.clone() })?;
+                let width = residue_bytes(ctx, limb);
+                bytes.clear();
+                bytes.extend(
+                    polynomial[at * n..][..n].iter().flat_map(|w| w.to_le_bytes().into_iter().take(width)),
+                );
+                self.put(&bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn close(mut self) -> Result<()> {
+        let digest = self.hash.finalize();
+        self.inner.write_all(digest.as_bytes())?;
+        Ok(self.inner.flush()?)
+    }
+}
+
+fn residue_bytes(ctx: &Context, limb: aegis_ring::LimbId) -> usize {
+    let q = ctx.params().rns().modulus(limb).value();
+    (64 - q.leading_zeros() as usize).div_ceil(8)
+}
+
+/// Reads and hashes; every refusal says what the file is and what to do.
+struct Source<R> {
+    inner: R,
+    hash: blake3::Hasher,
+    what: &'static str,
+}
+
+impl<R: Read> Source<R> {
+    /// The header: spec and parameter digest, then the reader at the key set.
+    fn header(inner: R, kind: Option<Kind>) -> Result<(Self, ParamsSpec, [u8; 32])> {
+        let what = kind.map_or("the file", Kind::name);
+        let mut source = Self { inner, hash: blake3::Hasher::new(), what };
+        if source.take::<5>()? != MAGIC {
+            return Err(source.refuse("it is not a file of aegis"));
+        }
+        let found = Kind::from_byte(source.take::<1>()?[0]);
+        if found.is_none() || kind.is_some_and(|k| found != Some(k)) {
+            let holds = found.map_or("something unknown", Kind::name);
+            return Err(source.refuse(&format!("the file holds {holds}; pass the right file")));
+        }
+        let version = u16::from_le_bytes(source.take()?);
+        if version != VERSION {
+            let reason =
+                format!("version {version}, this program reads version {VERSION}; use the matching release");
+            return Err(source.refuse(&reason));
+        }
+        let length = u32::from_le_bytes(source.take()?) as usize;
+        if length > MAX_SPEC_BYTES {
+            return Err(source.refuse("its header is damaged; make or copy it again"));
+        }
+        let spec = source.take_bytes(length)?;
+        let spec = postcard::from_bytes(&spec)
+            .map_err(|_| source.refuse("its parameter set is damaged; make or copy it again"))?;
+        let digest = source.take()?;
+        Ok((source, spec, digest))
+    }
+
+    fn open(inner: R, kind: Kind, ctx: &Context) -> Result<(Self, KeyId)> {
+        let (mut source, spec, digest) = Self::header(inner, Some(kind))?;
+        if digest != ctx.params().digest() {
+            let reason =
+                format!("it was made for the preset {}, expected {}", spec.name, ctx.params().name());
+            return Err(source.refuse(&reason));
+        }
+        let id = KeyId(source.take()?);
+        Ok((source, id))
+    }
+
+    fn refuse(&self, reason: &str) -> Error {
+        Error::Format { what: self.what, reason: reason.into() }
+    }
+
+    fn read_exact(&mut self, bytes: &mut [u8]) -> Result<()> {
+        self.inner.read_exact(bytes).map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => self.refuse("it is truncated; make or copy it again"),
+            _ => e.into(),
+        })?;
+        self.hash.update(bytes);
+        Ok(())
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn take_bytes(&mut self, count: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// One polynomial over `basis`, every residue below its prime.
+    fn take_residues(&mut self, ctx: &Context, basis: &Basis, words: &mut Vec<u64>) -> Result<()> {
+        let n = ctx.params().n();
+        for limb in basis.iter() {
+            let (width, q) = (residue_bytes(ctx, limb), ctx.params().rns().modulus(limb).value());
+            let bytes = self.take_bytes(n * width)?;
+            for residue in bytes.chunks(width) {
+                let mut word = [0; 8];
+                word[..width].copy_from_slice(residue);
+                let word = u64::from_le_bytes(word);
+                if word >= q {
+                    return Err(
+                        self.refuse("a residue is out of range: the file is damaged; make or copy it again")
+                    );
+                }
+                words.push(word);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_level(&mut self, ctx: &Context) -> Result<Level> {
+        let level = Level(u32::from_le_bytes(self.take()?));
+        if level > ctx.params().max_level() {
+            return Err(self.refuse("its level is above the top of the chain: the file is damaged"));
+        }
+        Ok(level)
+    }
+
+    /// The end: the digest must match and nothing may follow.
+    fn close(mut self) -> Result<()> {
+        let want = *self.hash.finalize().as_bytes();
+        if self.take::<32>()? != want {
+            return Err(
+                self.refuse("its checksum does not match: the file is damaged; make or copy it again")
+            );
+        }
+        let mut more = [0];
+        match self.inner.read(&mut more)? {
+            0 => Ok(()),
+            _ => Err(self.refuse("bytes follow its end: the file is damaged; make or copy it again")),
+        }
+    }
+}
+
+/// The parameter set a file of any kind was made for. Unchecked: pass it to [`Params::try_from`](crate::Params).
+pub fn read_spec(reader: impl Read) -> Result<ParamsSpec> {
+    Ok(Source::header(reader, None)?.1)
+}
+
+impl SecretKey {
+    /// Writes the secret itself. The caller keeps the file private.
+    pub fn write(&self, ctx: &Context, writer: impl Write) -> Result<()> {
+        let mut sink = Sink::open(writer, Kind::SecretKey, ctx, self.id)?;
+        let bytes: Zeroizing<Vec<u8>> =
+            Zeroizing::new(self.coefficients.iter().map(|c| (*c + 1) as u8).collect());
+        sink.put(&bytes)?;
+        sink.close()
+    }
+
+    /// Reads what [`SecretKey::write`] wrote.
+    pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
+        let (mut source, id) = Source::open(reader, Kind::SecretKey, ctx)?;
+        let bytes = Zeroizing::new(source.take_bytes(ctx.params().n())?);
+        if bytes.iter().any(|b| *b > 2) {
+            return Err(
+                source.refuse("a coefficient is not ternary: the file is damaged; restore it from a copy")
+            );
+        }
+        source.close()?;
+        Ok(Self { coefficients: Zeroizing::new(bytes.iter().map(|b| i64::from(*b) - 1).collect()), id })
+    }
+}
+
+impl PublicKey {
+    /// Writes the key: one polynomial and a seed.
+    pub fn write(&self, ctx: &Context, writer: impl Write) -> Result<()> {
+        let mut sink = Sink::open(writer, Kind::PublicKey, ctx, self.id)?;
+        sink.put(self.seed.bytes())?;
+        sink.put_residues(ctx, self.poly.slice(0, 1), self.poly.basis())?;
+        sink.close()
+    }
+
+    /// Reads what [`PublicKey::write`] wrote.
+    pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
+        let (mut source, id) = Source::open(reader, Kind::PublicKey, ctx)?;
+        let seed = Seed::new(source.take()?);
+        let basis = ctx.params().basis(ctx.params().fresh_level()).clone();
+        let poly = take_pairs(&mut source, ctx, &basis, 1, &seed)?;
+        source.close()?;
+        Ok(Self { poly, seed, id })
+    }
+}
+
+/// `count` stored halves and the halves expanded from the seed, interleaved.
+fn take_pairs<R: Read>(
+    source: &mut Source<R>,
+    ctx: &Context,
+    basis: &Basis,
+    count: usize,
+    seed: &Seed,
+) -> Result<Poly> {
+    let (n, dev) = (ctx.params().n(), ctx.device());
+    let uniform = uniform_halves(ctx, basis, count, seed)?;
+    let mut key = dev.alloc(Shape::new(2 * count, basis.clone(), n))?;
+    for d in 0..count {
+        let mut words = Vec::with_capacity(basis.len() * n);
+        source.take_residues(ctx, basis, &mut words)?;
+        let stored = dev.upload(Shape::new(1, basis.clone(), n), Host::Residues(words))?;
+        let copy = aegis_hal::Kernel::Copy;
+        dev.launch(&copy, basis, key.slice_mut(2 * d, 1), &[stored.view()])?;
+        dev.launch(&copy, basis, key.slice_mut(2 * d + 1, 1), &[uniform.slice(d, 1)])?;
+    }
+    Ok(key)
+}
+
+/// Tags of the entries of an evaluation key file.
+const END: u8 = 0;
+const RELINEARIZATION: u8 = 1;
+const GALOIS: u8 = 2;
+const TO_SPARSE: u8 = 3;
+const TO_DENSE: u8 = 4;
+
+impl EvaluationKeys {
+    /// Writes all keys, each cut to its level, uniform halves as seeds.
+    pub fn write(&self, ctx: &Context, writer: impl Write) -> Result<()> {
+        let mut sink = Sink::open(writer, Kind::EvaluationKeys, ctx, self.id)?;
+        let mut put = |tag: u8, map: u32, key: &SwitchingKey| -> Result<()> {
+            sink.put(&[tag])?;
+            sink.put(&map.to_le_bytes())?;
+            sink.put(&key.level.0.to_le_bytes())?;
+            sink.put(key.seed.bytes())?;
+            (0..key.poly.batch() / 2)
+                .try_for_each(|d| sink.put_residues(ctx, key.poly.slice(2 * d, 1), key.poly.basis()))
+        };
+        if let Some(key) = &self.relinearization {
+            put(RELINEARIZATION, 0, key)?;
+        }
+        for (map, key) in &self.galois {
+            put(GALOIS, map.exponent(), key)?;
+        }
+        if let Some(keys) = &self.encapsulation {
+            put(TO_SPARSE, 0, &keys.to_sparse)?;
+            put(TO_DENSE, 0, &keys.to_dense)?;
+        }
+        sink.put(&[END])?;
+        sink.close()
+    }
+
+    /// Reads what [`EvaluationKeys::write`] wrote.
+    pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
+        let (mut source, id) = Source::open(reader, Kind::EvaluationKeys, ctx)?;
+        let mut keys = Self { id, relinearization: None, galois: Default::default(), encapsulation: None };
+        let (mut to_sparse, mut to_dense) = (None, None);
+        loop {
+            let tag = source.take::<1>()?[0];
+            if tag == END {
+                break;
+            }
+            let map = u64::from(u32::from_le_bytes(source.take()?));
+            let key = take_switching_key(&mut source, ctx, tag)?;
+            let twice = match tag {
+                RELINEARIZATION => keys.relinearization.replace(key).is_some(),
+                GALOIS => {
+                    let map = Galois::from_exponent(map, ctx.params().n())
+                        .ok_or_else(|| source.refuse("a Galois exponent is even: the file is damaged"))?;
+                    keys.galois.insert(map, key).is_some()
+                }
+                TO_SPARSE => to_sparse.replace(key).is_some(),
+                _ => to_dense.replace(key).is_some(),
+            };
+            if twice {
+                return Err(source.refuse("a key stands twice: the file is damaged; make or copy it again"));
+            }
+        }
+        keys.encapsulation = match (to_sparse, to_dense) {
+            (Some(to_sparse), Some(to_dense)) => Some(EncapsulationKeys { to_sparse, to_dense }),
+            (None, None) => None,
+            _ => return Err(source.refuse("one of its two encapsulation keys is missing; make it again")),
+        };
+        source.close()?;
+        Ok(keys)
+    }
+}
+
+fn take_switching_key<R: Read>(source: &mut Source<R>, ctx: &Context, tag: u8) -> Result<SwitchingKey> {
+    let level = source.take_level(ctx)?;
+    let seed = Seed::new(source.take()?);
+    let (basis, count) = match tag {
+        RELINEARIZATION | GALOIS | TO_DENSE => (ctx.extended_basis(level), ctx.params().digits(level).len()),
+        TO_SPARSE => (ctx.params().encapsulation_basis(), 1),
+        _ => {
+            return Err(source.refuse("an entry of unknown kind: the file is damaged; make or copy it again"));
+        }
+    };
+    let poly = take_pairs(source, ctx, &basis, count, &seed)?;
+    Ok(SwitchingKey { level, poly, seed })
+}
+
+impl Ciphertext {
+    /// Writes the ciphertext with the limbs of its level.
+    pub fn write(&self, ctx: &Context, writer: impl Write) -> Result<()> {
+        let mut sink = Sink::open(writer, Kind::Ciphertext, ctx, self.key_id())?;
+        sink.put(&self.level().0.to_le_bytes())?;
+        sink.put(&self.scale().to_le_bytes())?;
+        sink.put_residues(ctx, self.poly().view(), ctx.params().basis(self.level()))?;
+        sink.close()
+    }
+
+    /// Reads what [`Ciphertext::write`] wrote.
+    pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
+        let (mut source, id) = Source::open(reader, Kind::Ciphertext, ctx)?;
+        let level = source.take_level(ctx)?;
+        let scale = f64::from_le_bytes(source.take()?);
+        if !(scale.is_finite() && (1.0..2f64.powi(120)).contains(&scale)) {
+            return Err(source.refuse("its scale makes no sense: the file is damaged; make or copy it again"));
+        }
+        let basis = ctx.params().basis(level).clone();
+        let mut words = vec![];
+        for _ in 0..2 {
+            source.take_residues(ctx, &basis, &mut words)?;
+        }
+        source.close()?;
+        let shape = Shape::new(2, basis, ctx.params().n());
+        let poly = ctx.device().upload(shape, Host::Residues(words))?;
+        Ok(Self::new(poly, level, scale, id))
+    }
+}

@@ -1,0 +1,6 @@
+//! Every operation of the scheme against plain complex arithmetic.
+
+mod common;
+mod encryption;
+mod evaluator;
+mod serial;
