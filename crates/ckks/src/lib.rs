@@ -1,4 +1,45 @@
-//! The CKKS scheme.
+//! The CKKS scheme: approximate arithmetic on encrypted complex vectors.
+//!
+//! RNS-CKKS (Cheon, Han, Kim, Kim, Song 2018) with hybrid key switching, hoisting, canonical scales, sets of limbs as
+//! levels, and the pieces a bootstrap needs. Parameters are checked when they are made: 128 bits of security, the
+//! modulus of the encapsulation key, the failure probability of a bootstrap. Everything is computed by kernels on a
+//! [`Device`](aegis_hal::Device), so the same program runs on any backend.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use aegis_ckks::{Context, Evaluator, KeyGenerator, KeyRequest, N14_L6_S40, Params, Plaintext, Seed};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let params = Params::try_from(N14_L6_S40)?; // refused below 128 bits
+//! let device = Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 2)?);
+//! let ctx = Context::new(params, device)?;
+//! let top = ctx.params().fresh_level();
+//!
+//! // The client: keys, and an encrypted vector.
+//! let generator = KeyGenerator::new(&ctx, Seed::from_os()?);
+//! let secret = generator.secret_key();
+//! let request = KeyRequest::new(ctx.params().n()).relinearize(top).rotation(1, top);
+//! let keys = generator.evaluation_keys(&secret, &request)?;
+//! let x = Plaintext::encode_real(&ctx, &[0.5, -0.25, 2.0, 1.0], ctx.params().scale(top), top)?;
+//! let x = generator.public_key(&secret)?.encrypt(&ctx, &x, &Seed::from_os()?)?;
+//!
+//! // The server: no secret.
+//! let ev = Evaluator::new(&ctx, Arc::new(keys));
+//! let y = ev.mul_rescale(&x, &ev.rotate(&x, 1)?)?;
+//!
+//! let slots = secret.decrypt(&ctx, &y)?;
+//! assert!((slots[0].re - 0.5 * -0.25).abs() < 1e-5);
+//! # Ok(()) }
+//! ```
+//!
+//! # Revealing results
+//! A decrypted CKKS vector contains the noise, and the noise depends on the key (Li, Micciancio 2021). While only the
+//! owner of the key sees results, IND-CPA suffices. Whoever passes results on uses [`SecretKey::decrypt_rounded`], and
+//! never returns exact decryptions to the server.
+//!
+//! # Non-goals
+//! Circuits (linear transforms, polynomials, bootstrapping: `aegis-circuits`), exact integer schemes, threshold
+//! decryption, and any knowledge of where limbs live.
 #![forbid(unsafe_code)]
 mod ciphertext;
 mod context;

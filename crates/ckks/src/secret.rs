@@ -82,6 +82,15 @@ impl SecretKey {
         ctx.encoder().unembed(&coefficients)
     }
 
+    /// The message rounded to multiples of `2^-bits` in every slot: for results that leave the hands of the key's owner.
+    /// Rounding well above the noise hides it in all but a fraction of slots near a rounding boundary; it is a
+    /// mitigation of IND-CPA-D attacks, not a proof against them.
+    pub fn decrypt_rounded(&self, ctx: &Context, ct: &Ciphertext, bits: u32) -> Result<Vec<Complex64>> {
+        let grid = f64::from(bits).exp2();
+        let round = |v: Complex64| Complex64::new((v.re * grid).round() / grid, (v.im * grid).round() / grid);
+        Ok(self.decrypt(ctx, ct)?.into_iter().map(round).collect())
+    }
+
     /// The message as N real coefficients.
     pub fn decrypt_coefficients(&self, ctx: &Context, ct: &Ciphertext) -> Result<Vec<f64>> {
         if ct.key_id() != self.id {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use aegis_ckks::{
-    Ciphertext, Context, Error, EvaluationKeys, Evaluator, Level, PublicKey, SecretKey,
-    insecure_bootstrap_spec, insecure_levelled_spec, read_spec,
+    Ciphertext, Error, EvaluationKeys, Evaluator, Level, PublicKey, SecretKey, insecure_bootstrap_spec,
+    insecure_levelled_spec, read_spec,
 };
 use proptest::prelude::*;
 
