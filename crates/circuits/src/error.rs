@@ -1,0 +1,55 @@
+use aegis_ckks::Level;
+
+/// Result of a circuit.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a circuit refuses, grouped by whose fault it is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A circuit was described by numbers that do not fit together.
+    #[error("{what}: {reason}")]
+    Shape {
+        /// What was described.
+        what: &'static str,
+        /// What does not fit, with the numbers.
+        reason: String,
+    },
+    /// The inputs of one circuit stand at different levels or scales.
+    #[error(
+        "inputs at levels {left:?} and {right:?}, or of different scales; bring them together with `adjust`"
+    )]
+    Unaligned {
+        /// Level of the first input.
+        left: Level,
+        /// Level of the input that differs.
+        right: Level,
+    },
+    /// A circuit takes more levels than the ciphertext has left.
+    #[error("{circuit} takes {depth} levels, the ciphertext is at {have:?}; bootstrap it first")]
+    TooDeep {
+        /// The circuit.
+        circuit: &'static str,
+        /// Levels it takes.
+        depth: u32,
+        /// Level of the ciphertext.
+        have: Level,
+    },
+    /// The parameter set has no bootstrapping levels, or not those that this circuit needs.
+    #[error("the parameter set {params} cannot bootstrap: {reason}")]
+    NoBootstrap {
+        /// Name of the parameter set.
+        params: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// The scheme refused or failed.
+    #[error(transparent)]
+    Ckks(#[from] aegis_ckks::Error),
+}
+
+impl From<aegis_hal::Error> for Error {
+    fn from(e: aegis_hal::Error) -> Self {
+        Self::Ckks(e.into())
+    }
+}

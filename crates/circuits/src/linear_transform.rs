@@ -1,0 +1,391 @@
+//! Linear maps on slots: block matrices by their diagonals.
+//!
+//! `out_o = sum over inputs a and indices d of diagonal(o, a, d) * rot_d(x_a)`. With `d = stride (offset + i + n1 g)`,
+//! `0 <= i < n1`, the *baby steps* `rot(stride (offset + i))` are shared by all outputs and *giant steps* g, and a
+//! Horner scheme over g needs one more rotation key for all giant steps together:
+//! `acc <- rot_(stride n1)(acc) + sum_i diagonal' * baby_i` (Halevi, Shoup 2018, section 4).
+//! Both kinds of steps stay over QP, so that the division by P happens once an output (double hoisting, Bossuat,
+//! Mouchet, Troncoso-Pastoriza, Hubaux 2021, section 4), together with the rescale.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use aegis_ckks::{Ciphertext, Context, Evaluator, KeyRequest, Level, Params};
+use aegis_hal::{Kernel, Poly, Shape};
+use aegis_ring::{Basis, Galois};
+use num_complex::Complex64;
+
+use crate::{Error, Result};
+
+/// Sums over giant steps, and weights, are made in chunks of about this size, so that a transform with many diagonals
+/// runs in bounded memory.
+const CHUNK_BYTES: u64 = 512 << 20;
+
+/// All baby steps of all inputs are kept at once up to this size; beyond it, those of one input at a time.
+const BABY_BYTES: u64 = 2 << 30;
+
+/// Cost of a giant step (decomposition of one polynomial and its key product) in baby steps (a key product).
+const GIANT_COST: usize = 4;
+
+/// The entries of a block matrix.
+pub trait Diagonals {
+    /// Length of every diagonal, a power of two: they repeat with this period over the slots. Short periods encode
+    /// fast and need little memory.
+    fn period(&self) -> usize;
+
+    /// The diagonal that multiplies input `input`, rotated left by `index`, in output `output`: [`Diagonals::period`]
+    /// values, or `None` where all are zero.
+    fn diagonal(&self, output: usize, input: usize, index: i64) -> Option<Vec<Complex64>>;
+}
+
+/// The shape of a linear map: which diagonals, and how they split into baby and giant steps. One level deep.
+#[derive(Clone, Debug)]
+pub struct LinearTransform {
+    inputs: usize,
+    outputs: usize,
+    stride: i64,
+    /// Baby steps in units of the stride.
+    babies: Vec<i64>,
+    /// First index in units of the stride.
+    offset: i64,
+    /// Baby steps a giant step.
+    n1: i64,
+    /// Number of giant steps, the one without a rotation included.
+    giants: usize,
+    indices: BTreeSet<i64>,
+}
+
+/// Weights of a [`LinearTransform`] encoded in advance, for inputs of one level and scale.
+pub struct Encoded {
+    level: Level,
+    scale: f64,
+    target: f64,
+    blocks: Vec<Block>,
+    weights: Vec<Poly>,
+}
+
+impl Encoded {
+    /// Level of the inputs.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Bytes on the device.
+    pub fn bytes(&self) -> u64 {
+        self.weights.iter().map(|w| w.shape().bytes()).sum()
+    }
+}
+
+/// The part of a transform that one inner product computes.
+#[derive(Clone, Debug)]
+struct Block {
+    outputs: Range<usize>,
+    giants: Range<usize>,
+    inputs: Range<usize>,
+}
+
+/// Where the weights of a block come from.
+enum Weights<'a> {
+    Encoded(&'a [Poly]),
+    OnTheFly { diagonals: &'a dyn Diagonals, scale: f64 },
+}
+
+impl LinearTransform {
+    /// A map from `inputs` to `outputs` ciphertexts with diagonals at these indices, all multiples of `stride`.
+    /// Negative indices rotate right: give `-3..4`, not the same modulo the slot count, where the matrix is a band.
+    pub fn new(
+        inputs: usize,
+        outputs: usize,
+        indices: impl IntoIterator<Item = i64>,
+        stride: i64,
+    ) -> Result<Self> {
+        let indices: BTreeSet<i64> = indices.into_iter().collect();
+        let refuse = |reason| Err(Error::Shape { what: "linear transform", reason });
+        if stride < 1 || indices.iter().any(|d| d % stride != 0) {
+            return refuse(format!("a stride of {stride} that does not divide every index"));
+        }
+        if inputs == 0 || outputs == 0 || indices.is_empty() {
+            return refuse(format!("{inputs} inputs, {outputs} outputs, {} indices", indices.len()));
+        }
+        let range = (indices.last().unwrap_or(&0) - indices.first().unwrap_or(&0)) / stride + 1;
+        // inputs * n1 + GIANT_COST * outputs * range / n1 is least here.
+        let n1 = ((GIANT_COST * outputs) as f64 * range as f64 / inputs as f64).sqrt().round() as i64;
+        Ok(Self::split(inputs, outputs, stride, indices, n1.clamp(1, range)))
+    }
+
+    /// The same map with `n1` baby steps a giant step: fewer keys, or fewer key switches.
+    pub fn with_baby_steps(self, n1: usize) -> Self {
+        Self::split(self.inputs, self.outputs, self.stride, self.indices, n1.max(1) as i64)
+    }
+
+    fn split(inputs: usize, outputs: usize, stride: i64, indices: BTreeSet<i64>, n1: i64) -> Self {
+        let offset = indices.first().unwrap_or(&0) / stride;
+        let steps = || indices.iter().map(|d| d / stride - offset);
+        let babies: BTreeSet<i64> = steps().map(|s| s % n1).collect();
+        let giants = steps().max().unwrap_or(0) / n1 + 1;
+        let babies = babies.into_iter().collect();
+        Self { inputs, outputs, stride, babies, offset, n1, giants: giants as usize, indices }
+    }
+
+    /// Levels taken.
+    pub fn depth(&self) -> u32 {
+        1
+    }
+
+    /// Rotations by key switching: hoisted ones and single ones.
+    pub fn rotations(&self) -> (usize, usize) {
+        let hoisted = (0..self.babies.len()).filter(|&b| self.baby_steps(b) != 0).count();
+        (hoisted * self.inputs, (self.giants - 1) * self.outputs)
+    }
+
+    /// Slots that a baby step rotates by.
+    fn baby_steps(&self, baby: usize) -> i64 {
+        (self.offset + self.babies[baby]) * self.stride
+    }
+
+    /// Slots that one giant step rotates by.
+    fn giant_steps(&self) -> i64 {
+        self.n1 * self.stride
+    }
+
+    /// The keys that inputs at `level` need.
+    pub fn keys(&self, params: &Params, level: Level) -> KeyRequest {
+        let mut keys = KeyRequest::new(params.n());
+        for baby in 0..self.babies.len() {
+            keys = keys.rotation(self.baby_steps(baby), level);
+        }
+        if self.giants > 1 { keys.rotation(self.giant_steps(), level) } else { keys }
+    }
+
+    /// Applies the map to inputs of equal level and scale, encoding the weights on the fly. The outputs are one level
+    /// lower, at its canonical scale.
+    pub fn apply(&self, ev: &Evaluator, xs: &[Ciphertext], d: &dyn Diagonals) -> Result<Vec<Ciphertext>> {
+        let below = Level(self.level(xs)?.0.saturating_sub(1));
+        self.apply_to(ev, xs, d, ev.params().scale(below))
+    }
+
+    /// [`LinearTransform::apply`] with outputs at the scale `target`.
+    pub fn apply_to(
+        &self,
+        ev: &Evaluator,
+        xs: &[Ciphertext],
+        diagonals: &dyn Diagonals,
+        target: f64,
+    ) -> Result<Vec<Ciphertext>> {
+        let level = self.level(xs)?;
+        let scale = target * ev.params().rescale_factor(level) / xs[0].scale();
+        let blocks = self.blocks(ev.context(), level, diagonals.period());
+        self.run(ev, xs, target, &blocks, &Weights::OnTheFly { diagonals, scale })
+    }
+
+    /// Encodes the weights for inputs at `level` and `scale` and outputs at the scale `target`, one level lower.
+    pub fn encode(
+        &self,
+        ctx: &Context,
+        diagonals: &dyn Diagonals,
+        level: Level,
+        scale: f64,
+        target: f64,
+    ) -> Result<Encoded> {
+        let plaintext = target * ctx.params().rescale_factor(level) / scale;
+        let blocks = self.blocks(ctx, level, diagonals.period());
+        let weights = blocks.iter().map(|block| self.weights(ctx, level, block, diagonals, plaintext));
+        let weights = weights.collect::<Result<_>>()?;
+        Ok(Encoded { level, scale, target, blocks, weights })
+    }
+
+    /// Applies the map with weights encoded in advance, to inputs of the level and scale they were encoded for.
+    pub fn apply_encoded(&self, ev: &Evaluator, xs: &[Ciphertext], e: &Encoded) -> Result<Vec<Ciphertext>> {
+        let level = self.level(xs)?;
+        if level != e.level || !same_scale(xs[0].scale(), e.scale) {
+            return Err(Error::Unaligned { left: e.level, right: level });
+        }
+        self.run(ev, xs, e.target, &e.blocks, &Weights::Encoded(&e.weights))
+    }
+
+    /// The common level of the inputs.
+    fn level(&self, xs: &[Ciphertext]) -> Result<Level> {
+        if xs.len() != self.inputs {
+            let reason = format!("{} inputs for a transform of {}", xs.len(), self.inputs);
+            return Err(Error::Shape { what: "linear transform", reason });
+        }
+        let (level, scale) = (xs[0].level(), xs[0].scale());
+        if let Some(x) = xs.iter().find(|x| x.level() != level || !same_scale(x.scale(), scale)) {
+            return Err(Error::Unaligned { left: level, right: x.level() });
+        }
+        if level == Level(0) {
+            return Err(Error::TooDeep { circuit: "a linear transform", depth: 1, have: level });
+        }
+        Ok(level)
+    }
+
+    /// Cuts the work into inner products of bounded size, in the order in which they run: for some outputs, giant
+    /// steps from the last to the first, and for these the inputs.
+    fn blocks(&self, ctx: &Context, level: Level, period: usize) -> Vec<Block> {
+        let limb_bytes = ctx.extended_basis(level).len() as u64 * 8;
+        let pair_bytes = 2 * limb_bytes * ctx.params().n() as u64;
+        let all_babies = (self.inputs * self.babies.len()) as u64 * pair_bytes;
+        let group = if all_babies <= BABY_BYTES { self.inputs } else { 1 };
+        let weight_bytes = limb_bytes * (2 * period * group * self.babies.len()) as u64;
+        let rows = ((CHUNK_BYTES / pair_bytes.max(weight_bytes)) as usize).max(1);
+        // Sums over several groups of inputs are open for all giant steps until the last group is done.
+        let rows = if group < self.inputs { rows.max(self.giants) } else { rows };
+        let outputs = if group < self.inputs { (rows / self.giants).max(1) } else { rows.min(self.outputs) };
+        let giants = (rows / outputs).clamp(1, self.giants);
+        let mut blocks = vec![];
+        for o in (0..self.outputs).step_by(outputs) {
+            for g in (0..self.giants).step_by(giants) {
+                for a in (0..self.inputs).step_by(group) {
+                    let end = self.giants - g;
+                    blocks.push(Block {
+                        outputs: o..(o + outputs).min(self.outputs),
+                        giants: end.saturating_sub(giants)..end,
+                        inputs: a..(a + group).min(self.inputs),
+                    });
+                }
+            }
+        }
+        blocks
+    }
+
+    /// The weights of a block: rows (giant step, output), terms (input, baby step), rotated right by the giant step.
+    fn weights(&self, ctx: &Context, level: Level, b: &Block, d: &dyn Diagonals, scale: f64) -> Result<Poly> {
+        let period = d.period();
+        let mut rows = Vec::with_capacity(b.rows() * b.inputs.len() * self.babies.len());
+        for g in b.giants.clone() {
+            let turn = (g as i64 * self.giant_steps()).rem_euclid(period as i64) as usize;
+            for o in b.outputs.clone() {
+                for a in b.inputs.clone() {
+                    for &i in &self.babies {
+                        let index = (self.offset + i + self.n1 * g as i64) * self.stride;
+                        let wanted = self.indices.contains(&index);
+                        rows.push(match wanted.then(|| d.diagonal(o, a, index)).flatten() {
+                            Some(mut values) if values.len() == period => {
+                                values.rotate_right(turn);
+                                ctx.encoder().coefficients(&values, scale)?
+                            }
+                            None => vec![0; 2 * period],
+                            Some(values) => {
+                                let reason =
+                                    format!("a diagonal of {} values, period {period}", values.len());
+                                return Err(Error::Shape { what: "linear transform", reason });
+                            }
+                        });
+                    }
+                }
+            }
+        }
+        Ok(ctx.encoder().upload(rows, &ctx.extended_basis(level))?)
+    }
+
+    fn run(
+        &self,
+        ev: &Evaluator,
+        xs: &[Ciphertext],
+        target: f64,
+        blocks: &[Block],
+        weights: &Weights<'_>,
+    ) -> Result<Vec<Ciphertext>> {
+        let (ctx, level) = (ev.context(), xs[0].level());
+        let basis = ctx.extended_basis(level);
+        let mut accumulators: Vec<Option<Poly>> = (0..self.outputs).map(|_| None).collect();
+        let mut babies: Option<(Range<usize>, Poly)> = None;
+        let mut sums: Option<Poly> = None;
+        for (index, block) in blocks.iter().enumerate() {
+            if babies.as_ref().is_none_or(|(inputs, _)| *inputs != block.inputs) {
+                drop(babies.take());
+                babies = Some((block.inputs.clone(), self.baby_poly(ev, &xs[block.inputs.clone()], &basis)?));
+            }
+            let fresh;
+            let w = match *weights {
+                Weights::Encoded(polys) => &polys[index],
+                Weights::OnTheFly { diagonals, scale } => {
+                    fresh = self.weights(ctx, level, block, diagonals, scale)?;
+                    &fresh
+                }
+            };
+            let first = block.inputs.start == 0;
+            if first {
+                sums = Some(ctx.device().alloc(Shape::new(
+                    2 * block.rows(),
+                    basis.clone(),
+                    ctx.params().n(),
+                ))?);
+            }
+            let terms = block.inputs.len() * self.babies.len();
+            let kernel = Kernel::InnerProduct { terms, accumulate: !first };
+            if let (Some(out), Some((_, x))) = (&mut sums, &babies) {
+                ctx.device().run(&kernel, &basis, out.view_mut(), &[w.view(), x.view()])?;
+            }
+            if block.inputs.end == self.inputs
+                && let Some(sums) = sums.take()
+            {
+                self.giant_step_sums(ev, level, block, &sums, &mut accumulators)?;
+            }
+        }
+        let scale = target * ctx.params().rescale_factor(level);
+        let finish = |acc: Option<Poly>| {
+            let acc =
+                acc.ok_or_else(|| Error::Shape { what: "linear transform", reason: "no blocks".into() })?;
+            Ok(ev.rescale(&ev.mod_down(acc.view(), level, scale)?)?)
+        };
+        accumulators.into_iter().map(finish).collect()
+    }
+
+    /// All baby steps of these inputs, extended: one pair of polynomials for each (input, baby step).
+    fn baby_poly(&self, ev: &Evaluator, xs: &[Ciphertext], basis: &Basis) -> Result<Poly> {
+        let n = ev.params().n();
+        let shape = Shape::new(2 * xs.len() * self.babies.len(), basis.clone(), n);
+        let mut out = ev.context().device().alloc(shape)?;
+        for (a, x) in xs.iter().enumerate() {
+            let hoisted = ev.hoist(x)?;
+            for baby in 0..self.babies.len() {
+                let g = Galois::rotation(self.baby_steps(baby), n);
+                let target = out.slice_mut(2 * (a * self.babies.len() + baby), 2);
+                ev.rotate_extended(x, &hoisted, g, target)?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// Horner steps for the giant steps of a block, from the last to the first.
+    fn giant_step_sums(
+        &self,
+        ev: &Evaluator,
+        level: Level,
+        block: &Block,
+        sums: &Poly,
+        accumulators: &mut [Option<Poly>],
+    ) -> Result<()> {
+        let (device, basis) = (ev.context().device(), sums.basis());
+        let turn = Galois::rotation(self.giant_steps(), ev.params().n());
+        for row in (0..block.rows()).rev() {
+            let accumulator = &mut accumulators[block.outputs.start + row % block.outputs.len()];
+            let sum = sums.slice(2 * row, 2);
+            *accumulator = Some(match accumulator.take() {
+                None => {
+                    let mut first = device.alloc(Shape::new(2, basis.clone(), ev.params().n()))?;
+                    device.run(&Kernel::Copy, basis, first.view_mut(), &[sum])?;
+                    first
+                }
+                Some(acc) => {
+                    let mut turned = ev.rotate_extended_poly(&acc, level, turn)?;
+                    device.run(&Kernel::Add, basis, turned.view_mut(), &[sum])?;
+                    turned
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Block {
+    /// Rows of the inner product: one a giant step and output.
+    fn rows(&self) -> usize {
+        self.giants.len() * self.outputs.len()
+    }
+}
+
+fn same_scale(a: f64, b: f64) -> bool {
+    (a / b - 1.0).abs() < 1e-9
+}

@@ -1,0 +1,342 @@
+//! Polynomials in the Chebyshev basis, at optimal depth.
+//!
+//! The Paterson-Stockmeyer method in its recursive form (Bossuat, Mouchet, Troncoso-Pastoriza, Hubaux 2021, section
+//! 3.3): `p = q T_m + r` with m the largest power of two up to the degree. A degree-d polynomial takes
+//! `ceil(log2(d + 1))` levels. The scale wanted at the root is pushed down the recursion and met by the constants of
+//! the leaves, so that no term ever needs a level to match another one's scale.
+
+use std::collections::BTreeMap;
+use std::f64::consts::PI;
+
+use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
+
+use crate::sum::{Sum, constant};
+use crate::{Error, Result};
+
+/// A polynomial `sum_k c_k T_k(y)`, `y = (2 x - a - b) / (b - a)` for the range `[a, b]` of x.
+///
+/// A coefficient is one number, or a vector that repeats over the slots: then slots have their own polynomials.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Polynomial {
+    coefficients: Vec<Vec<f64>>,
+    range: (f64, f64),
+}
+
+/// Operations of one evaluation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PolynomialCost {
+    /// Products of two ciphertexts.
+    pub products: usize,
+    /// Relinearisations: sums of products share one.
+    pub relinearizations: usize,
+}
+
+impl Polynomial {
+    /// The polynomial with these coefficients in the Chebyshev basis on `range`.
+    pub fn chebyshev(coefficients: impl IntoIterator<Item = f64>, range: (f64, f64)) -> Result<Self> {
+        Self::chebyshev_slots(coefficients.into_iter().map(|c| vec![c]), range)
+    }
+
+    /// The same with a vector of numbers for each degree: slot j has the coefficients `c_k[j mod c_k.len()]`. Lengths
+    /// are powers of two; a vector of one number serves all slots.
+    pub fn chebyshev_slots(
+        coefficients: impl IntoIterator<Item = Vec<f64>>,
+        range: (f64, f64),
+    ) -> Result<Self> {
+        let mut coefficients: Vec<Vec<f64>> = coefficients.into_iter().collect();
+        let refuse = |reason| Err(Error::Shape { what: "polynomial", reason });
+        if !(range.0.is_finite() && range.1.is_finite() && range.0 < range.1) {
+            return refuse(format!("the range {range:?} is empty or not finite"));
+        }
+        if let Some(c) = coefficients.iter().find(|c| !c.len().is_power_of_two()) {
+            return refuse(format!("a coefficient vector of {} values, not a power of two", c.len()));
+        }
+        if coefficients.iter().flatten().any(|c| !c.is_finite()) {
+            return refuse("a coefficient is not finite".into());
+        }
+        while coefficients.len() > 1 && coefficients.last().is_some_and(|c| is_zero(c)) {
+            coefficients.pop();
+        }
+        if coefficients.is_empty() {
+            coefficients.push(vec![0.0]);
+        }
+        Ok(Self { coefficients, range })
+    }
+
+    /// The polynomial that equals `f` in the Chebyshev nodes of `range`. Coefficients below `2^-50` of the largest one
+    /// are rounding errors and become zero, so that even and odd functions give even and odd polynomials.
+    pub fn interpolate(f: impl Fn(f64) -> f64, degree: usize, range: (f64, f64)) -> Result<Self> {
+        let count = degree + 1;
+        let node = |j: usize| PI * (j as f64 + 0.5) / count as f64;
+        let (middle, half) = ((range.0 + range.1) / 2.0, (range.1 - range.0) / 2.0);
+        let values: Vec<f64> = (0..count).map(|j| f(middle + half * node(j).cos())).collect();
+        let coefficient = |k: usize| {
+            let sum: f64 = values.iter().enumerate().map(|(j, v)| v * (k as f64 * node(j)).cos()).sum();
+            sum * if k == 0 { 1.0 } else { 2.0 } / count as f64
+        };
+        let mut coefficients: Vec<f64> = (0..count).map(coefficient).collect();
+        let floor = coefficients.iter().fold(0.0, |m: f64, c| m.max(c.abs())) * (-50f64).exp2();
+        coefficients.iter_mut().filter(|c| c.abs() < floor).for_each(|c| *c = 0.0);
+        Self::chebyshev(coefficients, range)
+    }
+
+    /// The highest degree with a coefficient that is not zero.
+    pub fn degree(&self) -> usize {
+        self.coefficients.len() - 1
+    }
+
+    /// Levels taken: `ceil(log2(degree + 1))`, and one to bring x from a range other than `[-1, 1]` to it.
+    pub fn depth(&self) -> u32 {
+        levels(self.degree()) + u32::from(!self.is_normalised())
+    }
+
+    /// The keys that an input at `level` needs.
+    pub fn keys(&self, params: &Params, level: Level) -> KeyRequest {
+        let keys = KeyRequest::new(params.n());
+        if self.degree() < 2 { keys } else { keys.relinearize(level) }
+    }
+
+    /// The value at `x` in slot `slot`, by Clenshaw's recurrence.
+    pub fn plain(&self, x: f64, slot: usize) -> f64 {
+        let y = (2.0 * x - self.range.0 - self.range.1) / (self.range.1 - self.range.0);
+        let (mut b1, mut b2) = (0.0, 0.0);
+        for c in self.coefficients[1..].iter().rev() {
+            (b1, b2) = (c[slot % c.len()] + 2.0 * y * b1 - b2, b1);
+        }
+        let c = &self.coefficients[0];
+        c[slot % c.len()] + y * b1 - b2
+    }
+
+    /// The polynomial of every slot. Level: lower by [`Polynomial::depth`]. Scale: canonical.
+    pub fn evaluate(&self, ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
+        let level = Level(x.level().0.saturating_sub(self.depth()));
+        self.evaluate_to(ev, x, ev.params().scale(level))
+    }
+
+    /// [`Polynomial::evaluate`] with a result at the scale `target`.
+    pub fn evaluate_to(&self, ev: &Evaluator, x: &Ciphertext, target: f64) -> Result<Ciphertext> {
+        let depth = self.depth();
+        if x.level().0 < depth {
+            return Err(Error::TooDeep { circuit: "a polynomial", depth, have: x.level() });
+        }
+        if self.degree() == 0 {
+            let zero = ev.reinterpret(&ev.mul_scalar(x, 0.0, 1.0)?, target)?;
+            return constant(ev, &ev.drop_to(&zero, Level(x.level().0 - depth))?, &self.coefficients[0]);
+        }
+        let x = if self.is_normalised() { x.clone() } else { self.normalise(ev, x)? };
+        let plan = Plan::best(&self.coefficients);
+        let mut powers = Powers::new(ev, x);
+        let offset = levels(self.degree()) - 1;
+        let level = powers.level(offset)?;
+        let scale = target * ev.params().rescale_factor(level);
+        let mut sum = Sum::new(ev, level, scale);
+        plan.add_to(&mut sum, scale, &self.coefficients, offset, &mut powers)?;
+        sum.rescale()
+    }
+
+    /// Products and relinearisations of one evaluation.
+    pub fn cost(&self) -> PolynomialCost {
+        Plan::best(&self.coefficients).cost(&self.coefficients)
+    }
+
+    fn is_normalised(&self) -> bool {
+        self.range == (-1.0, 1.0)
+    }
+
+    fn normalise(&self, ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
+        let (a, b) = self.range;
+        let y = ev.mul_const(x, 2.0 / (b - a))?;
+        Ok(ev.add_scalar(&y, -(a + b) / (b - a))?)
+    }
+}
+
+/// Levels of a polynomial of this degree: `ceil(log2(degree + 1))`.
+fn levels(degree: usize) -> u32 {
+    usize::BITS - degree.leading_zeros()
+}
+
+/// Levels of `T_k`: `ceil(log2 k)`.
+fn power_depth(k: usize) -> u32 {
+    levels(k - 1)
+}
+
+fn is_zero(c: &[f64]) -> bool {
+    c.iter().all(|&c| c == 0.0)
+}
+
+/// `f(a, b)` entry by entry, on vectors that repeat.
+fn combine(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    let len = a.len().max(b.len());
+    (0..len).map(|i| f(a[i % a.len()], b[i % b.len()])).collect()
+}
+
+fn trim(coefficients: &mut Vec<Vec<f64>>) {
+    while coefficients.last().is_some_and(|c| is_zero(c)) {
+        coefficients.pop();
+    }
+}
+
+/// `p = q T_m + r` from `T_m T_j = (T_(m+j) + T_(m-j)) / 2`, for m above half the degree.
+fn divide(p: &[Vec<f64>], m: usize) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
+    let mut q = vec![p[m].clone()];
+    let mut r = p[..m].to_vec();
+    for (j, c) in p.iter().enumerate().skip(m + 1).map(|(k, c)| (k - m, c)) {
+        q.push(c.iter().map(|c| 2.0 * c).collect());
+        r[m - j] = combine(&r[m - j], c, |r, c| r - c);
+    }
+    trim(&mut q);
+    trim(&mut r);
+    (q, r)
+}
+
+/// Where the recursion stops: leaves have a degree below `babies`, a power of two.
+#[derive(Clone, Copy)]
+struct Plan {
+    babies: usize,
+}
+
+impl Plan {
+    /// The plan with the fewest relinearisations, then products.
+    fn best(p: &[Vec<f64>]) -> Self {
+        let plans = (1..=levels(p.len() - 1).max(1)).map(|log| Self { babies: 1 << log });
+        let key = |plan: &Self| {
+            let cost = plan.cost(p);
+            (3 * cost.relinearizations + cost.products, plan.babies)
+        };
+        plans.min_by_key(key).unwrap_or(Self { babies: 2 })
+    }
+
+    /// The giant step that `p` is divided by for a result `offset` levels down and not yet rescaled; `None` when it is
+    /// a leaf there.
+    fn giant(self, p: &[Vec<f64>], offset: u32) -> Option<usize> {
+        let available = |(k, c): (usize, &Vec<f64>)| k == 0 || is_zero(c) || power_depth(k) <= offset;
+        let leaf = p.len() <= self.babies && p.iter().enumerate().all(available);
+        if leaf || p.len() < 2 { None } else { Some(1 << (p.len() - 1).ilog2()) }
+    }
+
+    /// Adds `p` to a sum that stands `offset` levels below x and is not yet rescaled.
+    fn add_to(
+        self,
+        sum: &mut Sum<'_>,
+        scale: f64,
+        p: &[Vec<f64>],
+        offset: u32,
+        powers: &mut Powers<'_>,
+    ) -> Result<()> {
+        let Some(m) = self.giant(p, offset) else {
+            for (k, c) in p.iter().enumerate().skip(1).filter(|(_, c)| !is_zero(c)) {
+                sum.multiple(c, powers.get(k)?)?;
+            }
+            return match p.first() {
+                Some(c) if !is_zero(c) => sum.constant(c),
+                _ => Ok(()),
+            };
+        };
+        let (q, r) = divide(p, m);
+        if let [c] = &q[..] {
+            sum.multiple(c, powers.get(m)?)?;
+        } else {
+            let giant = powers.get(m)?.clone();
+            let above = powers.level(offset - 1)?;
+            let inner_scale = scale / giant.scale() * powers.ev.params().rescale_factor(above);
+            let mut inner = Sum::new(powers.ev, above, inner_scale);
+            self.add_to(&mut inner, inner_scale, &q, offset - 1, powers)?;
+            sum.product(&inner.rescale()?, &giant)?;
+        }
+        self.add_to(sum, scale, &r, offset, powers)
+    }
+
+    fn cost(self, p: &[Vec<f64>]) -> PolynomialCost {
+        let mut needed = BTreeMap::new();
+        let offset = levels(p.len() - 1).saturating_sub(1);
+        let mut cost = self.node_cost(p, offset, &mut needed, true);
+        cost.products += needed.len();
+        cost.relinearizations += needed.len();
+        cost
+    }
+
+    /// Cost of a node without powers; collects the powers it needs. `opens`: no product of the same sum came before.
+    fn node_cost(
+        self,
+        p: &[Vec<f64>],
+        offset: u32,
+        needed: &mut BTreeMap<usize, ()>,
+        opens: bool,
+    ) -> PolynomialCost {
+        let Some(m) = self.giant(p, offset) else {
+            let used = p.iter().enumerate().skip(1).filter(|(_, c)| !is_zero(c));
+            used.for_each(|(k, _)| need_power(k, needed));
+            return PolynomialCost::default();
+        };
+        need_power(m, needed);
+        let (q, r) = divide(p, m);
+        let is_product = q.len() > 1;
+        let mut cost = PolynomialCost::default();
+        if is_product {
+            cost = self.node_cost(&q, offset - 1, needed, true);
+            cost.products += 1;
+            cost.relinearizations += usize::from(opens);
+        }
+        let rest = self.node_cost(&r, offset, needed, opens && !is_product);
+        cost.products += rest.products;
+        cost.relinearizations += rest.relinearizations;
+        cost
+    }
+}
+
+/// `T_k = 2 T_a T_b - T_(a-b)` with a the largest power of two below k: the depth is least.
+fn factors(k: usize) -> (usize, usize) {
+    let a = 1 << (k - 1).ilog2();
+    (a, k - a)
+}
+
+fn need_power(k: usize, needed: &mut BTreeMap<usize, ()>) {
+    if k < 2 || needed.insert(k, ()).is_some() {
+        return;
+    }
+    let (a, b) = factors(k);
+    for k in [a, b, a - b] {
+        need_power(k, needed);
+    }
+}
+
+/// The `T_k(x)` that an evaluation has asked for so far.
+struct Powers<'a> {
+    ev: &'a Evaluator,
+    top: Level,
+    powers: BTreeMap<usize, Ciphertext>,
+}
+
+impl<'a> Powers<'a> {
+    fn new(ev: &'a Evaluator, x: Ciphertext) -> Self {
+        Self { ev, top: x.level(), powers: BTreeMap::from([(1, x)]) }
+    }
+
+    /// The level `offset` below x.
+    fn level(&self, offset: u32) -> Result<Level> {
+        let too_deep = Error::TooDeep { circuit: "a polynomial", depth: offset, have: self.top };
+        self.top.0.checked_sub(offset).map(Level).ok_or(too_deep)
+    }
+
+    fn get(&mut self, k: usize) -> Result<&Ciphertext> {
+        if !self.powers.contains_key(&k) {
+            let power = self.make(k)?;
+            self.powers.insert(k, power);
+        }
+        Ok(&self.powers[&k])
+    }
+
+    fn make(&mut self, k: usize) -> Result<Ciphertext> {
+        let (a, b) = factors(k);
+        let (ta, tb) = (self.get(a)?.clone(), self.get(b)?.clone());
+        let mut sum = Sum::new(self.ev, ta.level().min(tb.level()), ta.scale() * tb.scale());
+        sum.product(&ta, &tb)?;
+        sum.double()?;
+        if a == b {
+            sum.constant(&[-1.0])?;
+        } else {
+            sum.multiple(&[-1.0], &self.get(a - b)?.clone())?;
+        }
+        sum.rescale()
+    }
+}
