@@ -210,7 +210,7 @@ impl Evaluator {
     /// scale of its level, so has the result.
     pub fn mul_rescale(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
         let (a, b) = self.same_level(a, b)?;
-        self.rescale(&self.mul(&a, &b)?)
+        self.relinearize_rescale(self.mul_no_relin(&a, &b)?)
     }
 
     /// `a^2`, as [`Evaluator::mul`].
@@ -220,7 +220,7 @@ impl Evaluator {
 
     /// `a^2`, as [`Evaluator::mul_rescale`].
     pub fn square_rescale(&self, a: &Ciphertext) -> Result<Ciphertext> {
-        self.rescale(&self.square(a)?)
+        self.mul_rescale(a, a)
     }
 
     /// `a * b` without relinearisation. Level: the lower of the two. Scale: the product of the scales.
@@ -267,6 +267,27 @@ impl Evaluator {
         dev.launch(&Kernel::Add, &basis, out.slice_mut(0, 1), &[product.poly.slice(0, 1)])?;
         dev.launch(&Kernel::Add, &basis, out.slice_mut(1, 1), &[product.poly.slice(2, 1)])?;
         Ok(Ciphertext::new(out, level, product.scale, product.key_id))
+    }
+
+    /// [`Evaluator::relinearize`] and [`Evaluator::rescale`] in one division by P times the primes of the level: one base
+    /// conversion and one rounding instead of two.
+    pub fn relinearize_rescale(&self, product: Product) -> Result<Ciphertext> {
+        let (dev, level) = (self.ctx.device(), product.level);
+        let need = Error::LevelTooLow { op: "rescale", need: Level(1), have: level };
+        let below = level.down(1).ok_or(need)?;
+        let basis = self.params().basis(level).clone();
+        let key = self.keys.relinearization(level)?;
+        let mut extended = self.inner_product(&self.decompose(product.poly.slice(1, 1), level)?, key)?;
+        let p = self.ctx.product_scalars(&basis, self.params().special());
+        for (component, at) in [(0, 0), (1, 2)] {
+            let (target, kernel) = (extended.slice_mut(component, 1), Kernel::ScalarMulAdd(p.clone()));
+            dev.launch(&kernel, &basis, target, &[product.poly.slice(at, 1)])?;
+        }
+        let (dropped, kept) = (self.params().dropped(level), self.params().basis(below));
+        let mut out = self.alloc(2, kept)?;
+        let kernel = Kernel::ModDown { from: dropped.union(self.params().special()) };
+        dev.run(&kernel, kept, out.view_mut(), &[extended.view()])?;
+        Ok(Ciphertext::new(out, below, product.scale / self.params().rescale_factor(level), product.key_id))
     }
 
     /// `a * p`, not rescaled. The plaintext must reach the level of `a`. Scale: the product of the scales.

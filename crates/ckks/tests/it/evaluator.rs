@@ -103,6 +103,12 @@ fn sums_of_products_relinearise_once() {
     assert_eq!((counts.products, counts.key_switches), (3, 1));
     let want: Vec<_> = (0..512).map(|j| v[0][j] * v[1][j] + v[2][j] * v[3][j] + v[4][j] * v[5][j]).collect();
     t.expect("sum of products", &sum, &want, 3.0 * t.rounding(c[0].scale()));
+
+    let product = t.ev.mul_no_relin(&c[0], &c[1]).unwrap();
+    let fused = t.ev.relinearize_rescale(product).unwrap();
+    assert_eq!((fused.level(), fused.scale()), (sum.level(), sum.scale()));
+    let want: Vec<_> = (0..512).map(|j| v[0][j] * v[1][j]).collect();
+    t.expect("one division", &fused, &want, t.rounding(c[0].scale()));
 }
 
 #[test]
