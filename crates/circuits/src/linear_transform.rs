@@ -327,7 +327,7 @@ impl LinearTransform {
         let finish = |acc: Option<Poly>| {
             let acc =
                 acc.ok_or_else(|| Error::Shape { what: "linear transform", reason: "no blocks".into() })?;
-            Ok(ev.rescale(&ev.mod_down(acc.view(), level, scale)?)?)
+            Ok(ev.mod_down_rescale(acc.view(), level, scale)?)
         };
         accumulators.into_iter().map(finish).collect()
     }

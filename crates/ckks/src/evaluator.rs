@@ -273,8 +273,6 @@ impl Evaluator {
     /// conversion and one rounding instead of two.
     pub fn relinearize_rescale(&self, product: Product) -> Result<Ciphertext> {
         let (dev, level) = (self.ctx.device(), product.level);
-        let need = Error::LevelTooLow { op: "rescale", need: Level(1), have: level };
-        let below = level.down(1).ok_or(need)?;
         let basis = self.params().basis(level).clone();
         let key = self.keys.relinearization(level)?;
         let mut extended = self.inner_product(&self.decompose(product.poly.slice(1, 1), level)?, key)?;
@@ -283,11 +281,7 @@ impl Evaluator {
             let (target, kernel) = (extended.slice_mut(component, 1), Kernel::ScalarMulAdd(p.clone()));
             dev.launch(&kernel, &basis, target, &[product.poly.slice(at, 1)])?;
         }
-        let (dropped, kept) = (self.params().dropped(level), self.params().basis(below));
-        let mut out = self.alloc(2, kept)?;
-        let kernel = Kernel::ModDown { from: dropped.union(self.params().special()) };
-        dev.run(&kernel, kept, out.view_mut(), &[extended.view()])?;
-        Ok(Ciphertext::new(out, below, product.scale / self.params().rescale_factor(level), product.key_id))
+        self.mod_down_rescale(extended.view(), level, product.scale)
     }
 
     /// `a * p`, not rescaled. The plaintext must reach the level of `a`. Scale: the product of the scales.

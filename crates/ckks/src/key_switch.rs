@@ -104,6 +104,18 @@ impl Evaluator {
         Ok(Ciphertext::new(out, level, scale, self.keys().id()))
     }
 
+    /// [`Evaluator::mod_down`] and a rescale in one division, with one base conversion and one rounding. `scale` is the
+    /// scale before; level: one below `level`.
+    pub fn mod_down_rescale(&self, extended: View<'_>, level: Level, scale: f64) -> Result<Ciphertext> {
+        let need = Error::LevelTooLow { op: "rescale", need: Level(1), have: level };
+        let below = level.down(1).ok_or(need)?;
+        let (dropped, kept) = (self.params().dropped(level), self.params().basis(below));
+        let mut out = self.alloc(2, kept)?;
+        let kernel = Kernel::ModDown { from: dropped.union(self.params().special()) };
+        self.context().device().run(&kernel, kept, out.view_mut(), &[extended])?;
+        Ok(Ciphertext::new(out, below, scale / self.params().rescale_factor(level), self.keys().id()))
+    }
+
     /// Raises a ciphertext from level 0 to the top of the chain. The message becomes `m + q0 I` with a small integer
     /// polynomial I, since the lift happens under the ephemeral sparse secret. Scale unchanged.
     pub fn mod_raise(&self, a: &Ciphertext) -> Result<Ciphertext> {
