@@ -3,11 +3,15 @@
 //! Every line carries its identity (commit, processor, threads, preset): a figure without one cannot be compared.
 #![forbid(unsafe_code)]
 
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use clap::Parser;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+/// Named values of one line, in the order printed.
+pub type Fields = Vec<(&'static str, Value)>;
 
 /// What every bench binary takes.
 #[derive(Parser, Clone, Debug)]
@@ -32,7 +36,7 @@ pub struct Bench {
     layer: &'static str,
     options: Options,
     preset: String,
-    identity: Map<String, Value>,
+    identity: Fields,
 }
 
 impl Bench {
@@ -54,7 +58,7 @@ impl Bench {
         per: usize,
         f: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        self.measure_with(name, runs, per, f, Map::new)
+        self.measure_with(name, runs, per, f, Fields::new)
     }
 
     /// As [`Bench::measure`], with further fields, taken once after the runs.
@@ -64,7 +68,7 @@ impl Bench {
         runs: usize,
         per: usize,
         mut f: impl FnMut() -> anyhow::Result<()>,
-        fields: impl FnOnce() -> Map<String, Value>,
+        fields: impl FnOnce() -> Fields,
     ) -> anyhow::Result<()> {
         if !self.wants(name) {
             return Ok(());
@@ -80,47 +84,51 @@ impl Bench {
             times.push(start.elapsed().as_secs_f64() * 1e3 / per as f64);
         }
         times.sort_by(f64::total_cmp);
-        self.print(name, &times, fields());
-        Ok(())
+        self.print(name, &times, fields())
     }
 
-    fn print(&self, name: &str, sorted_ms: &[f64], fields: Map<String, Value>) {
+    fn print(&self, name: &str, sorted_ms: &[f64], fields: Fields) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
         let (min, median, max) =
             (sorted_ms[0], sorted_ms[sorted_ms.len() / 2], sorted_ms[sorted_ms.len() - 1]);
         if !self.options.json {
             let more: Vec<String> = fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
-            println!(
+            writeln!(
+                out,
                 "{name:24} {:20} {} threads  median {median:11.4} ms  min {min:11.4}  max {max:11.4}  runs {}  {}",
                 self.preset,
                 self.options.threads,
                 sorted_ms.len(),
                 more.join(" ")
-            );
-            return;
+            )?;
+            return Ok(());
         }
-        let mut line = Map::new();
-        line.insert("name".into(), json!(name));
-        line.insert("preset".into(), json!(self.preset));
-        line.insert("threads".into(), json!(self.options.threads));
-        line.insert("median_ms".into(), json!(median));
-        line.insert("min_ms".into(), json!(min));
-        line.insert("max_ms".into(), json!(max));
-        line.insert("runs".into(), json!(sorted_ms.len()));
+        let mut line: Fields = vec![
+            ("name", json!(name)),
+            ("preset", json!(self.preset)),
+            ("threads", json!(self.options.threads)),
+            ("median_ms", json!(median)),
+            ("min_ms", json!(min)),
+            ("max_ms", json!(max)),
+            ("runs", json!(sorted_ms.len())),
+        ];
         line.extend(fields);
-        line.insert("layer".into(), json!(self.layer));
-        line.extend(self.identity.clone());
-        println!("{}", Value::Object(line));
+        line.push(("layer", json!(self.layer)));
+        line.extend(self.identity.iter().cloned());
+        let members: Vec<String> = line.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+        writeln!(out, "{{{}}}", members.join(","))?;
+        Ok(())
     }
 }
 
 /// Commit, state of the tree and processor. The first two come from `cargo xtask bench`.
-fn identity() -> Map<String, Value> {
+fn identity() -> Fields {
     let env = |name: &str| std::env::var(name).ok();
-    let mut fields = Map::new();
-    fields.insert("sha".into(), json!(env("AEGIS_BENCH_SHA")));
-    fields.insert("dirty".into(), json!(env("AEGIS_BENCH_DIRTY").map(|d| d == "true")));
-    fields.insert("cpu".into(), json!(cpu_name()));
-    fields
+    vec![
+        ("sha", json!(env("AEGIS_BENCH_SHA"))),
+        ("dirty", json!(env("AEGIS_BENCH_DIRTY").map(|d| d == "true"))),
+        ("cpu", json!(cpu_name())),
+    ]
 }
 
 fn cpu_name() -> Option<String> {

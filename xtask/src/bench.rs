@@ -71,7 +71,17 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
 
 /// Every bench once on a small ring, so that none rots.
 pub(crate) fn smoke() -> Result<()> {
-    ["ring", "hal", "ckks", "nn"].iter().try_for_each(|layer| run_layer(layer, &["--test".to_owned()]))
+    ["ring", "hal", "ckks", "nn"].iter().try_for_each(|layer| run_layer(layer, &["--test".to_owned()]))?;
+    cargo::run(cargo::cargo().args([
+        "bench",
+        "--quiet",
+        "--package",
+        "aegis-benches",
+        "--bench",
+        "micro",
+        "--",
+        "--test",
+    ]))
 }
 
 /// Which source a figure belongs to.

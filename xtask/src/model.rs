@@ -80,11 +80,11 @@ fn verify(dir: &Path) -> Result<()> {
 fn copy_calibration(target: &Path) -> Result<()> {
     let source = root().join("crates/models/calibration/minilm.json");
     let text = fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
-    let path = target.join("calibration.json");
+    let path = target.join("aegis-calibration.json");
     if fs::read(&path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    let partial = target.join("calibration.json.partial");
+    let partial = target.join("aegis-calibration.json.partial");
     fs::write(&partial, text)
         .and_then(|()| fs::rename(&partial, &path))
         .with_context(|| format!("cannot write {}", path.display()))

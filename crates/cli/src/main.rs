@@ -5,6 +5,7 @@ mod args;
 mod fault;
 mod files;
 mod memory;
+mod output;
 mod presets;
 
 use std::process::ExitCode;
@@ -15,7 +16,7 @@ use args::{Aegis, Command};
 
 fn main() -> ExitCode {
     let outcome = match Aegis::parse().command {
-        Command::Params => presets::print_table(),
+        Command::Params => presets::table().and_then(|table| output::line(&table)),
         _ => Err(anyhow::anyhow!("not built yet")),
     };
     match outcome {

@@ -24,16 +24,26 @@ pub(crate) fn find(name: &str) -> Result<Params> {
     Params::try_from(spec.clone()).blame_input(format!("preset {name}"))
 }
 
-/// Prints every preset as a Markdown table; fails when one breaks a limit.
-pub(crate) fn print_table() -> Result<()> {
-    println!(
-        "| preset | N | slots | levels | log2 QP (bound) | security bits | encapsulation modulus, bits (bound) | failure of a bootstrap | of an inference | one switching key, MiB |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+/// Every preset as a Markdown table; fails when one breaks a limit.
+pub(crate) fn table() -> Result<String> {
+    let columns = [
+        "preset",
+        "N",
+        "slots",
+        "levels",
+        "log2 QP (bound)",
+        "security bits",
+        "encapsulation modulus, bits (bound)",
+        "failure of a bootstrap",
+        "of an inference",
+        "one switching key, MiB",
+    ];
+    let mut lines =
+        vec![format!("| {} |", columns.join(" | ")), format!("|{}", "---|".repeat(columns.len()))];
     for spec in PRESETS {
-        println!("{}", row(spec)?);
+        lines.push(row(spec)?);
     }
-    Ok(())
+    Ok(lines.join("\n"))
 }
 
 fn row(spec: &ParamsSpec) -> Result<String> {

@@ -1,0 +1,11 @@
+//! Standard output: what a command was asked for. Everything else goes to standard error.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+
+/// Prints one line. A closed pipe is an error, not a panic.
+pub(crate) fn line(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).context("cannot write to standard output")
+}
