@@ -1,0 +1,297 @@
+//! The constants of a model's approximations: polynomials, ranges, inverse schedules. One file belongs to one model.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Calibrated constants of a whole encoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Name of the set of constants.
+    pub name: String,
+    /// The model they belong to.
+    pub model: String,
+    /// One entry a layer.
+    pub layers: Vec<LayerCalibration>,
+}
+
+/// Calibrated constants of one encoder layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerCalibration {
+    /// Index of the layer.
+    pub layer: usize,
+    /// Attention probabilities.
+    pub softmax: SoftmaxCalibration,
+    /// LayerNorm after attention.
+    pub ln1: NormCalibration,
+    /// LayerNorm after the feed-forward network.
+    pub ln2: NormCalibration,
+    /// The activation of the feed-forward network.
+    pub gelu: GeluCalibration,
+    /// Largest residual before `ln2`, token 0 scaled.
+    #[serde(rename = "residual_bound_after_token0_scale")]
+    pub residual_bound: f64,
+    /// Largest magnitudes of the values that may be bootstrapped.
+    #[serde(default)]
+    pub bounds: Bounds,
+}
+
+/// Largest magnitude of each kind of value, as measured on the calibration texts and widened by a quarter; the error
+/// of a bootstrap is relative to it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bounds {
+    /// Input and output of a layer.
+    pub input: f64,
+    /// Query and key, key bias included.
+    pub query_key: f64,
+    /// Values and attention context.
+    pub context: f64,
+    /// Residual before the first LayerNorm.
+    pub residual1: f64,
+    /// Output of the first LayerNorm.
+    pub norm1: f64,
+    /// Output of the activation.
+    pub gelu: f64,
+    /// Output of the feed-forward network's second matrix.
+    pub feed_forward: f64,
+}
+
+impl Default for Bounds {
+    /// The maxima over the six layers of all-MiniLM-L6-v2 and 851 texts, widened.
+    fn default() -> Self {
+        let (input, query_key, context, residual1) = (13.0, 20.0, 7.0, 16.0);
+        Self { input, query_key, context, residual1, norm1: 38.0, gelu: 31.0, feed_forward: 110.0 }
+    }
+}
+
+/// A polynomial in Chebyshev form on `[a, b]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExpPolynomial {
+    /// Chebyshev coefficients on `[a, b]`.
+    pub cheb: Vec<f64>,
+    /// Lower end.
+    pub a: f64,
+    /// Upper end.
+    pub b: f64,
+    /// How often the result is squared: the polynomial approximates `exp(x)` at `x = score / 2^squarings`.
+    pub squarings: u32,
+}
+
+/// A schedule of factors for the Goldschmidt inverse.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InverseCalibration {
+    /// Smallest sum the schedule is right for; the largest is 1.
+    pub eps: f64,
+    /// One factor a step.
+    pub schedule: Vec<f64>,
+}
+
+/// Softmax by normalise-and-square: `exp(s / 2^k)` normalised and squared `k` times.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SoftmaxCalibration {
+    /// k.
+    pub normalise_and_square_rounds: u32,
+    /// `2^-k`, by which scores are multiplied.
+    pub score_scale: f64,
+    /// For each head what is subtracted from the keys (after `score_scale`): it shifts rows and changes no probability.
+    pub key_bias_offset_delta: Vec<Vec<f64>>,
+    /// For each head what is subtracted from its scores, with log n.
+    pub row_constant: Vec<f64>,
+    /// The exponential.
+    pub exp_poly: ExpPolynomial,
+    /// The inverse of the first sum.
+    pub inv0: InverseCalibration,
+    /// Schedules of the later inverses by largest number of tokens: their sums lie in `[1/n, 1]`.
+    pub inv_next: BTreeMap<u32, Vec<f64>>,
+}
+
+impl SoftmaxCalibration {
+    /// The schedule for sums over at most `tokens` tokens.
+    pub fn next_schedule(&self, tokens: usize) -> Result<&[f64]> {
+        let fits = self.inv_next.iter().find(|(n, _)| **n as usize >= tokens);
+        fits.map(|(_, schedule)| schedule.as_slice()).ok_or_else(|| Error::Calibration {
+            place: "softmax.inv_next".into(),
+            reason: format!("no schedule for {tokens} tokens"),
+        })
+    }
+}
+
+/// The inverse square root of LayerNorm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NormCalibration {
+    /// Range of the variance.
+    pub var_range: (f64, f64),
+    /// Chebyshev coefficients of `1/sqrt` on the range.
+    pub cheb: Vec<f64>,
+    /// Factor on token 0 ahead of the normalisation, which LayerNorm cancels: [CLS] has a variance far above the others'.
+    pub token0_scale: f64,
+}
+
+/// The activation: a polynomial for all tokens but the first, and one for the first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GeluCalibration {
+    /// Range of the input, tokens after the first.
+    pub range: (f64, f64),
+    /// Chebyshev coefficients on the range.
+    pub cheb: Vec<f64>,
+    /// Token 0.
+    pub token0: TokenZero,
+}
+
+/// The activation of token 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenZero {
+    /// Range of its input.
+    pub range: (f64, f64),
+    /// Chebyshev coefficients on the range, as many as for the others.
+    pub cheb: Vec<f64>,
+}
+
+impl Calibration {
+    /// Checks that every constant is finite and makes sense, and that the file is for this model: its name (unless
+    /// `model` is `None`), number of layers, heads and head dimension.
+    pub fn validate(&self, model: Option<&str>, layers: usize, heads: usize, head_dim: usize) -> Result<()> {
+        let fail = |place: &str, reason: String| Err(Error::Calibration { place: place.into(), reason });
+        if let Some(model) = model
+            && self.model != model
+        {
+            return fail("model", format!("it was made for {}, not for {model}", self.model));
+        }
+        if self.layers.len() != layers {
+            return fail("layers", format!("{} layers, the model has {layers}", self.layers.len()));
+        }
+        for (i, layer) in self.layers.iter().enumerate() {
+            if layer.layer != i {
+                return fail("layers", format!("entry {i} is for layer {}", layer.layer));
+            }
+            layer.check(heads, head_dim).or_else(|(place, reason)| fail(&format!("layer {i}, {place}"), reason))?;
+        }
+        Ok(())
+    }
+}
+
+type Checked = std::result::Result<(), (&'static str, String)>;
+
+fn ensure(holds: bool, place: &'static str, reason: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err((place, reason())) }
+}
+
+fn check_range((a, b): (f64, f64), place: &'static str) -> Checked {
+    // `abs` also refuses infinities and NaN, whose comparison fails.
+    let holds = a < b && a.abs() < 1e6 && b.abs() < 1e6;
+    ensure(holds, place, || format!("[{a}, {b}] is not a range"))
+}
+
+fn check_coefficients(c: &[f64], place: &'static str) -> Checked {
+    ensure((2..=256).contains(&c.len()), place, || format!("{} coefficients", c.len()))?;
+    ensure(c.iter().all(|v| v.abs() < 1e6), place, || "a coefficient that is not finite or huge".into())
+}
+
+fn check_schedule(k: &[f64], place: &'static str) -> Checked {
+    ensure((1..=32).contains(&k.len()), place, || format!("{} steps", k.len()))?;
+    // k = 2/(1 + e) for an error e in [0, 1): anything else diverges.
+    ensure(k.iter().all(|v| (1.0..=2.0).contains(v)), place, || "a factor outside [1, 2]".into())
+}
+
+impl LayerCalibration {
+    fn check(&self, heads: usize, head_dim: usize) -> Checked {
+        self.softmax.check(heads, head_dim)?;
+        for (norm, place) in [(&self.ln1, "ln1"), (&self.ln2, "ln2")] {
+            check_range(norm.var_range, place)?;
+            ensure(norm.var_range.0 > 0.0, place, || "a variance that is not positive".into())?;
+            check_coefficients(&norm.cheb, place)?;
+            let a = norm.token0_scale;
+            ensure(a > 1e-3 && a < 1e3, place, || format!("token0_scale = {a}"))?;
+        }
+        let gelu = &self.gelu;
+        check_range(gelu.range, "gelu.range")?;
+        check_range(gelu.token0.range, "gelu.token0.range")?;
+        check_coefficients(&gelu.cheb, "gelu.cheb")?;
+        check_coefficients(&gelu.token0.cheb, "gelu.token0.cheb")?;
+        let b = &self.bounds;
+        let bounds =
+            [self.residual_bound, b.input, b.query_key, b.context, b.residual1, b.norm1, b.gelu, b.feed_forward];
+        ensure(bounds.iter().all(|v| *v > 0.0 && *v < 1e6), "bounds", || format!("{bounds:?}"))
+    }
+}
+
+impl SoftmaxCalibration {
+    fn check(&self, heads: usize, head_dim: usize) -> Checked {
+        let exp = &self.exp_poly;
+        check_range((exp.a, exp.b), "softmax.exp_poly")?;
+        check_coefficients(&exp.cheb, "softmax.exp_poly.cheb")?;
+        ensure(exp.squarings <= 8, "softmax.exp_poly", || format!("{} squarings", exp.squarings))?;
+        let k = self.normalise_and_square_rounds;
+        ensure(k <= 4, "softmax", || format!("{k} rounds of normalise and square"))?;
+        let scale = 0.5f64.powi(k as i32);
+        ensure((self.score_scale - scale).abs() < 1e-12, "softmax.score_scale", || {
+            format!("{} for {k} rounds; it must be {scale}", self.score_scale)
+        })?;
+        let (deltas, rows) = (&self.key_bias_offset_delta, &self.row_constant);
+        ensure(rows.len() == heads && deltas.len() == heads, "softmax", || {
+            format!("constants for {} and {} heads, the model has {heads}", rows.len(), deltas.len())
+        })?;
+        ensure(deltas.iter().all(|d| d.len() == head_dim), "softmax.key_bias_offset_delta", || {
+            format!("the head dimension is {head_dim}")
+        })?;
+        let finite = rows.iter().chain(deltas.iter().flatten()).all(|v| v.abs() < 1e4);
+        ensure(finite, "softmax", || "a constant that is not finite or huge".into())?;
+        ensure(self.inv0.eps > 0.0 && self.inv0.eps < 1.0, "softmax.inv0", || format!("eps = {}", self.inv0.eps))?;
+        check_schedule(&self.inv0.schedule, "softmax.inv0")?;
+        self.inv_next.values().try_for_each(|s| check_schedule(s, "softmax.inv_next"))
+    }
+}
+
+/// Value at `x` of a Chebyshev series on `[a, b]`, by Clenshaw's recurrence.
+pub fn chebyshev(coefficients: &[f64], (a, b): (f64, f64), x: f64) -> f64 {
+    let u = (2.0 * x - a - b) / (b - a);
+    let Some((c0, rest)) = coefficients.split_first() else { return 0.0 };
+    let (b1, b2) = rest.iter().rev().fold((0.0, 0.0), |(b1, b2), c| (2.0 * u * b1 - b2 + c, b1));
+    u * b1 - b2 + c0
+}
+
+/// The inverse of `sum` by the Goldschmidt steps of `schedule`.
+pub fn goldschmidt(sum: f64, schedule: &[f64]) -> f64 {
+    let step = |(a, b): (f64, f64), k: &f64| {
+        let t = k * (2.0 - k * b);
+        (a * t, b * t)
+    };
+    schedule.iter().fold((1.0, sum), step).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chebyshev_series_is_that_of_cosines() {
+        for degree in 0..8 {
+            let mut c = vec![0.0; degree + 1];
+            c[degree] = 1.0;
+            for i in 0..=10 {
+                let theta = f64::from(i) * 0.3;
+                let x = 1.0 + 2.0 * theta.cos();
+                let got = chebyshev(&c, (-1.0, 3.0), x);
+                assert!((got - (degree as f64 * theta).cos()).abs() < 1e-12, "T_{degree} at {x}");
+            }
+        }
+    }
+
+    #[test]
+    fn goldschmidt_inverts_inside_its_range() {
+        // k = 2/(1 + e), with e the lower end of the range of b, which a step maps to its new lower end.
+        let mut e = 1.0 / 64.0;
+        let mut schedule = vec![];
+        for _ in 0..6 {
+            let k = 2.0 / (1.0 + e);
+            schedule.push(k);
+            e = k * e * (2.0 - k * e);
+        }
+        for sum in [1.0 / 64.0, 0.1, 0.5, 1.0] {
+            assert!((goldschmidt(sum, &schedule) * sum - 1.0).abs() < 2e-3, "1/{sum}");
+        }
+    }
+}

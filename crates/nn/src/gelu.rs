@@ -1,0 +1,97 @@
+//! The activation of the feed-forward network.
+
+use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
+use aegis_circuits::Polynomial;
+
+use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor, ValidRange};
+
+/// One polynomial for all tokens but the first and one for the first, evaluated together on inputs normalised to
+/// `[-1, 1]`: the coefficients are vectors over the slots, the powers are shared. Padded rows have zero coefficients.
+///
+/// Token 0, [CLS], carries activations several times those of other tokens; one range for all would cost a level.
+pub struct Gelu {
+    layout: Layout,
+    coefficients: Vec<f64>,
+    first: Vec<f64>,
+}
+
+impl Gelu {
+    /// Chebyshev coefficients on `[-1, 1]` for tokens after the first, and for the first.
+    pub fn new(layout: &Layout, coefficients: Vec<f64>, first: Vec<f64>) -> Result<Self> {
+        if coefficients.len() < 2 || first.len() > coefficients.len() {
+            return Err(Error::Shape {
+                what: "coefficients of the activation".into(),
+                want: "at least two, and not more for token 0 than for the others".into(),
+                have: format!("{}, and {} for token 0", coefficients.len(), first.len()),
+            });
+        }
+        Ok(Self { layout: layout.clone(), coefficients, first })
+    }
+
+    /// The polynomial of every slot when the first `rows` rows are real.
+    fn polynomial(&self, rows: usize) -> Result<Polynomial> {
+        let coefficient = |k: usize| {
+            let (others, first) = (self.coefficients[k], self.first.get(k).copied().unwrap_or(0.0));
+            self.layout.vector(|t, _| match t {
+                0 => first,
+                t if t < rows => others,
+                _ => 0.0,
+            })
+        };
+        Ok(Polynomial::chebyshev_slots((0..self.coefficients.len()).map(coefficient), (-1.0, 1.0))?)
+    }
+
+    fn shape(&self) -> Result<Polynomial> {
+        Ok(Polynomial::chebyshev(self.coefficients.iter().copied(), (-1.0, 1.0))?)
+    }
+}
+
+impl Layer for Gelu {
+    fn name(&self) -> &str {
+        "gelu"
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        // The depth of a polynomial of this degree; leading coefficients may be zero for some tokens.
+        let depth = usize::BITS - (self.coefficients.len() - 1).leading_zeros();
+        vec![Port::new(Content::Hidden, depth)]
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::new(Content::Hidden, 0)]
+    }
+
+    fn keys(&self, params: &Params, level: Level) -> KeyRequest {
+        KeyRequest::new(params.n()).relinearize(Level(level.0 + self.depth()))
+    }
+
+    fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let value = |t: usize, u: f64| {
+            let c = if t == 0 { &self.first } else { &self.coefficients };
+            crate::calibration::chebyshev(c, (-1.0, 1.0), u)
+        };
+        Ok(vec![inputs[0].map(value)])
+    }
+
+    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
+        let x = inputs[0];
+        x.expect(Content::Hidden, "hidden features")?;
+        let polynomial = self.polynomial(x.rows())?;
+        let activate = |block| Ok(polynomial.evaluate(ev, block)?);
+        let blocks = x.blocks().iter().map(activate).collect::<Result<_>>()?;
+        Ok(vec![x.with(Content::Hidden, blocks)?])
+    }
+
+    fn ranges(&self) -> Vec<ValidRange> {
+        vec![ValidRange { input: 0, low: -1.0, high: 1.0 }]
+    }
+
+    fn work(&self) -> u64 {
+        let products = self.shape().map_or(20, |p| p.cost().products);
+        (self.layout.hidden_blocks() * (60 * products + 4 * self.coefficients.len())) as u64
+    }
+}

@@ -1,0 +1,133 @@
+//! Steps that several layers share.
+
+use aegis_ckks::{Ciphertext, Evaluator, Hoisted, KeyRequest, Level, Params, Plaintext};
+use aegis_ring::Galois;
+
+use crate::Result;
+
+/// Adds a vector (a period of it) to every slot. Level and scale unchanged.
+pub(crate) fn add_vector(ev: &Evaluator, x: &Ciphertext, values: &[f64]) -> Result<Ciphertext> {
+    let plaintext = Plaintext::encode_real(ev.context(), values, x.scale(), x.level())?;
+    Ok(ev.add_plain(x, &plaintext)?)
+}
+
+/// Multiplies by a vector (a period of it), so that a rescale leads to the canonical scale one level below.
+pub(crate) fn mul_vector_lazy(ev: &Evaluator, x: &Ciphertext, values: &[f64]) -> Result<Ciphertext> {
+    let (params, level) = (ev.params(), x.level());
+    let below = Level(level.0.saturating_sub(1));
+    let scale = params.scale(below) * params.rescale_factor(level) / x.scale();
+    let plaintext = Plaintext::encode_real(ev.context(), values, scale, level)?;
+    Ok(ev.mul_plain(x, &plaintext)?)
+}
+
+/// Multiplies by a vector (a period of it). One level, canonical scale.
+pub(crate) fn mul_vector(ev: &Evaluator, x: &Ciphertext, values: &[f64]) -> Result<Ciphertext> {
+    Ok(ev.rescale(&mul_vector_lazy(ev, x, values)?)?)
+}
+
+/// `x` summed over `width` rotations by multiples of `step`: `sum_i rot(x, i * step)`, `width` a power of two.
+pub(crate) fn sum_steps(ev: &Evaluator, x: &Ciphertext, step: i64, width: usize) -> Result<Ciphertext> {
+    let mut sum = x.clone();
+    for steps in doublings(step, width) {
+        let turned = ev.rotate(&sum, steps)?;
+        sum = ev.add(&sum, &turned)?;
+    }
+    Ok(sum)
+}
+
+/// The keys of [`sum_steps`].
+pub(crate) fn sum_keys(keys: KeyRequest, step: i64, width: usize, level: Level) -> KeyRequest {
+    doublings(step, width).fold(keys, |keys, steps| keys.rotation(steps, level))
+}
+
+fn doublings(step: i64, width: usize) -> impl Iterator<Item = i64> {
+    (0..width.ilog2()).map(move |i| step << i)
+}
+
+/// Brings `x` down to `level` at its canonical scale.
+pub(crate) fn bring(ev: &Evaluator, x: &Ciphertext, level: Level) -> Result<Ciphertext> {
+    Ok(ev.adjust(x, level, ev.params().scale(level))?)
+}
+
+/// Sum over the slots `f, f + step, ...` of each block (`width` of them), put back in all of them: sum, keep the first
+/// `step` slots of a block, spread. `factor` multiplies on the way, which is the one level it takes.
+pub(crate) struct BlockSum {
+    pub(crate) block: usize,
+    pub(crate) step: usize,
+    pub(crate) width: usize,
+}
+
+impl BlockSum {
+    /// The sum in the first `step` slots of each block and zeros elsewhere, times `factor`. One level.
+    pub(crate) fn gather(&self, ev: &Evaluator, x: &Ciphertext, factor: f64) -> Result<Ciphertext> {
+        let sum = sum_steps(ev, x, self.step as i64, self.width)?;
+        let mask: Vec<f64> = (0..self.block).map(|f| if f < self.step { factor } else { 0.0 }).collect();
+        mul_vector(ev, &sum, &mask)
+    }
+
+    /// From the first `step` slots of each block to the whole block. No level.
+    pub(crate) fn spread(&self, ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
+        sum_steps(ev, x, -(self.step as i64), self.width)
+    }
+
+    pub(crate) fn gather_keys(&self, keys: KeyRequest, level: Level) -> KeyRequest {
+        sum_keys(keys, self.step as i64, self.width, level)
+    }
+
+    pub(crate) fn spread_keys(&self, keys: KeyRequest, level: Level) -> KeyRequest {
+        sum_keys(keys, -(self.step as i64), self.width, level)
+    }
+}
+
+/// Rotations of one ciphertext by `e * step` for `e` rising from `-reach` to `reach - 1`: baby steps hoisted, one
+/// rotation a giant step, so that a walk needs few keys.
+pub(crate) struct Walk {
+    step: i64,
+    reach: i64,
+    babies: i64,
+    /// The giant step and its digits, for the baby steps from `at`.
+    giant: Option<(i64, Ciphertext, Hoisted)>,
+    start: Ciphertext,
+}
+
+/// Baby steps of a [`Walk`]. With eight, a walk over 64 rotations takes 8 single and 56 hoisted ones, with 9 keys.
+const WALK_BABIES: i64 = 8;
+
+impl Walk {
+    pub(crate) fn new(x: &Ciphertext, step: i64, reach: usize) -> Self {
+        let (reach, start) = (reach as i64, x.clone());
+        Self { step, reach, babies: WALK_BABIES.min(reach), giant: None, start }
+    }
+
+    /// The rotation by `e * step`; `e` must not fall from one call to the next.
+    pub(crate) fn at(&mut self, ev: &Evaluator, e: i64) -> Result<Ciphertext> {
+        let base = e.div_euclid(self.babies) * self.babies;
+        while self.giant.as_ref().is_none_or(|g| g.0 < base) {
+            let next = match &self.giant {
+                None => (-self.reach, ev.rotate(&self.start, -self.reach * self.step)?),
+                Some((at, x, _)) => (at + self.babies, ev.rotate(x, self.babies * self.step)?),
+            };
+            let hoisted = ev.hoist(&next.1)?;
+            self.giant = Some((next.0, next.1, hoisted));
+        }
+        let Some((at, x, hoisted)) = &self.giant else { unreachable!("the loop sets it") };
+        if *at == e {
+            return Ok(x.clone());
+        }
+        let map = Galois::rotation((e - at) * self.step, ev.params().n());
+        Ok(ev.rotate_hoisted(x, hoisted, map)?)
+    }
+
+    /// The keys of a walk.
+    pub(crate) fn keys(keys: KeyRequest, step: i64, reach: usize, level: Level) -> KeyRequest {
+        let reach = reach as i64;
+        let babies = WALK_BABIES.min(reach);
+        let first = keys.rotation(-reach * step, level).rotation(babies * step, level);
+        (1..babies).fold(first, |keys, i| keys.rotation(i * step, level))
+    }
+}
+
+/// The request for no keys.
+pub(crate) fn no_keys(params: &Params) -> KeyRequest {
+    KeyRequest::new(params.n())
+}

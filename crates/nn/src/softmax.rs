@@ -1,0 +1,323 @@
+//! Softmax without a maximum, by normalise-and-square.
+//!
+//! `softmax(s) = normalise(square(... normalise(exp(s / 2^k))))`, k rounds (Cho, Hanrot, Kim, Park, Stehlé 2024,
+//! arXiv 2410.11184). A row is shifted by a change of the key bias and constants that are folded into the scores; the
+//! inverses run on ciphertexts of sums, and the last one multiplies the attention context instead of the scores.
+
+use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
+use aegis_circuits::{Polynomial, goldschmidt_inverse};
+
+use crate::calibration::{ExpPolynomial, goldschmidt};
+use crate::ops::{BlockSum, add_vector, bring, no_keys};
+use crate::{Content, CtTensor, Layer, Layout, MODEL, Port, Result, Tensor, ValidRange};
+
+/// `p(u)^(2^k)` of scores normalised to `[-1, 1]`: an exponential. Levels of the polynomial and one a squaring.
+pub struct Exp {
+    layout: Layout,
+    polynomial: Polynomial,
+    squarings: u32,
+}
+
+impl Exp {
+    /// The exponential of these constants, its input normalised from `[a, b]` to `[-1, 1]` already.
+    pub fn new(layout: &Layout, constants: &ExpPolynomial) -> Result<Self> {
+        let polynomial = Polynomial::chebyshev(constants.cheb.iter().copied(), (-1.0, 1.0))?;
+        Ok(Self { layout: layout.clone(), polynomial, squarings: constants.squarings })
+    }
+
+    /// The normalised score at which the polynomial is nearest to zero: what padding gets instead of a score.
+    pub fn idle_score(&self) -> f64 {
+        let candidates = (0..=2000).map(|i| f64::from(i) / 1000.0 - 1.0);
+        let magnitude = |u: f64| self.polynomial.plain(u, 0).abs();
+        candidates.min_by(|a, b| magnitude(*a).total_cmp(&magnitude(*b))).unwrap_or(-1.0)
+    }
+}
+
+impl Layer for Exp {
+    fn name(&self) -> &str {
+        "exp"
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        vec![Port::new(Content::Scores, self.polynomial.depth() + self.squarings)]
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::new(Content::Scores, 0)]
+    }
+
+    fn keys(&self, params: &Params, level: Level) -> KeyRequest {
+        self.polynomial.keys(params, Level(level.0 + self.depth()))
+    }
+
+    fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let power = 2f64.powi(self.squarings as i32);
+        Ok(vec![inputs[0].map(|_, u| self.polynomial.plain(u, 0).powf(power))])
+    }
+
+    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
+        inputs[0].expect(Content::Scores, "scores")?;
+        let exp = |score: &Ciphertext| {
+            let mut value = self.polynomial.evaluate(ev, score)?;
+            for _ in 0..self.squarings {
+                value = ev.square_rescale(&value)?;
+            }
+            Ok(value)
+        };
+        let blocks = inputs[0].blocks().iter().map(exp).collect::<Result<_>>()?;
+        Ok(vec![inputs[0].with(Content::Scores, blocks)?])
+    }
+
+    fn ranges(&self) -> Vec<ValidRange> {
+        vec![ValidRange { input: 0, low: -1.0, high: 1.0 }]
+    }
+
+    fn work(&self) -> u64 {
+        (60 * self.layout.blocks(Content::Scores) * (3 + self.squarings as usize)) as u64
+    }
+}
+
+/// The sum of each row of the scores of a head, in all slots of the head. One level.
+///
+/// Padded keys hold next to nothing after the exponential, so they need no mask. Where there is no row (a padded query, a
+/// head that does not exist) the sum is set to `IDLE_SUM`, which no inverse minds.
+pub struct RowSum {
+    layout: Layout,
+}
+
+/// The sum of a row that does not exist: inside the range of every inverse schedule.
+const IDLE_SUM: f64 = 0.5;
+
+impl RowSum {
+    /// The sum in this layout.
+    pub fn new(layout: &Layout) -> Self {
+        Self { layout: layout.clone() }
+    }
+
+    fn sum(&self) -> BlockSum {
+        let layout = &self.layout;
+        BlockSum { block: layout.block(), step: layout.heads_per_block(), width: layout.head_dim() }
+    }
+}
+
+impl Layer for RowSum {
+    fn name(&self) -> &str {
+        "row sum"
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        vec![Port::new(Content::Scores, 1)]
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::new(Content::RowSums, 0)]
+    }
+
+    fn keys(&self, params: &Params, level: Level) -> KeyRequest {
+        let sum = self.sum();
+        sum.spread_keys(sum.gather_keys(no_keys(params), Level(level.0 + 1)), level)
+    }
+
+    fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let (scores, tokens) = (inputs[0], self.layout.tokens());
+        let sum = |t: usize, h: usize| scores.row(t)[h * tokens..][..scores.rows()].iter().sum();
+        Ok(vec![Tensor::from_fn(scores.rows(), self.layout.heads(), sum)])
+    }
+
+    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
+        let (scores, layout) = (inputs[0], &self.layout);
+        scores.expect(Content::Scores, "attention weights")?;
+        let mut sums = vec![];
+        for j in 0..layout.model_blocks() {
+            let (first, rest) = scores.offsets(j).split_first().expect("a layout has offset blocks");
+            let total = rest.iter().try_fold(first.clone(), |sum, s| ev.add(&sum, s))?;
+            let sum = self.sum().spread(ev, &self.sum().gather(ev, &total, 1.0)?)?;
+            let no_row = |t: usize, f: usize| t >= scores.rows() || layout.head(j, f).is_none();
+            let idle = layout.vector(|t, f| if no_row(t, f) { IDLE_SUM } else { 0.0 });
+            sums.push(add_vector(ev, &sum, &idle)?);
+        }
+        Ok(vec![scores.with(Content::RowSums, sums)?])
+    }
+
+    fn work(&self) -> u64 {
+        (1500 * self.layout.model_blocks()) as u64
+    }
+}
+
+/// The inverse of each sum, by Goldschmidt steps. One level a step.
+pub struct Inverse {
+    layout: Layout,
+    schedule: Vec<f64>,
+    smallest: f64,
+}
+
+impl Inverse {
+    /// The inverse of sums in `[smallest, 1]` by this schedule.
+    pub fn new(layout: &Layout, schedule: &[f64], smallest: f64) -> Self {
+        Self { layout: layout.clone(), schedule: schedule.to_vec(), smallest }
+    }
+}
+
+impl Layer for Inverse {
+    fn name(&self) -> &str {
+        "inverse"
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        vec![Port::new(Content::RowSums, self.schedule.len() as u32)]
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::new(Content::RowSums, 0)]
+    }
+
+    fn keys(&self, params: &Params, level: Level) -> KeyRequest {
+        no_keys(params).relinearize(Level(level.0 + self.depth()))
+    }
+
+    fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        Ok(vec![inputs[0].map(|_, sum| goldschmidt(sum, &self.schedule))])
+    }
+
+    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
+        inputs[0].expect(Content::RowSums, "row sums")?;
+        let invert = |sum| Ok(goldschmidt_inverse(ev, sum, &self.schedule)?);
+        let blocks = inputs[0].blocks().iter().map(invert).collect::<Result<_>>()?;
+        Ok(vec![inputs[0].with(Content::RowSums, blocks)?])
+    }
+
+    fn ranges(&self) -> Vec<ValidRange> {
+        vec![ValidRange { input: 0, low: self.smallest, high: 1.0 }]
+    }
+
+    fn work(&self) -> u64 {
+        (120 * self.schedule.len() * self.layout.model_blocks()) as u64
+    }
+}
+
+/// Multiplies the rows of each head by one value each: scores, or the attention context. One level.
+pub struct Normalise {
+    layout: Layout,
+    content: Content,
+}
+
+impl Normalise {
+    /// Rows of attention scores.
+    pub fn scores(layout: &Layout) -> Self {
+        Self { layout: layout.clone(), content: Content::Scores }
+    }
+
+    /// Rows of the attention context, when its scores were not normalised.
+    pub fn context(layout: &Layout) -> Self {
+        Self { layout: layout.clone(), content: MODEL }
+    }
+}
+
+impl Layer for Normalise {
+    fn name(&self) -> &str {
+        "normalise"
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        vec![Port::new(self.content, 1), Port::new(Content::RowSums, 1)]
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::new(self.content, 0)]
+    }
+
+    fn keys(&self, params: &Params, level: Level) -> KeyRequest {
+        no_keys(params).relinearize(Level(level.0 + 1))
+    }
+
+    fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let (x, factors) = (inputs[0], inputs[1]);
+        let columns = x.cols() / self.layout.heads();
+        Ok(vec![Tensor::from_fn(x.rows(), x.cols(), |t, c| x.at(t, c) * factors.at(t, c / columns))])
+    }
+
+    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
+        let (x, factors) = (inputs[0], inputs[1]);
+        x.expect(self.content, "rows to normalise")?;
+        factors.expect(Content::RowSums, "factors of rows")?;
+        let level = x.level().min(factors.level());
+        let per_factor = x.blocks().len() / factors.blocks().len();
+        let mut blocks = vec![];
+        for (j, factor) in factors.blocks().iter().enumerate() {
+            let factor = bring(ev, factor, level)?;
+            for block in &x.blocks()[j * per_factor..][..per_factor] {
+                blocks.push(ev.mul_rescale(&bring(ev, block, level)?, &factor)?);
+            }
+        }
+        Ok(vec![x.with(self.content, blocks)?])
+    }
+
+    fn work(&self) -> u64 {
+        (60 * self.layout.blocks(self.content)) as u64
+    }
+}
+
+/// The square of every score: the second half of a round. One level.
+pub struct Square {
+    layout: Layout,
+}
+
+impl Square {
+    /// Squares in this layout.
+    pub fn new(layout: &Layout) -> Self {
+        Self { layout: layout.clone() }
+    }
+}
+
+impl Layer for Square {
+    fn name(&self) -> &str {
+        "square"
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        vec![Port::new(Content::Scores, 1)]
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::new(Content::Scores, 0)]
+    }
+
+    fn keys(&self, params: &Params, level: Level) -> KeyRequest {
+        no_keys(params).relinearize(Level(level.0 + 1))
+    }
+
+    fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        Ok(vec![inputs[0].map(|_, v| v * v)])
+    }
+
+    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
+        inputs[0].expect(Content::Scores, "attention weights")?;
+        let square = |x| Ok(ev.square_rescale(x)?);
+        let blocks = inputs[0].blocks().iter().map(square).collect::<Result<_>>()?;
+        Ok(vec![inputs[0].with(Content::Scores, blocks)?])
+    }
+
+    fn work(&self) -> u64 {
+        (60 * self.layout.blocks(Content::Scores)) as u64
+    }
+}

@@ -1,0 +1,228 @@
+//! Plain matrices and grids of ciphertexts.
+
+use aegis_ckks::{Ciphertext, Level};
+
+use crate::{Error, Layout, Result};
+
+/// A plain matrix, row-major. The rows of an activation are its tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    rows: usize,
+    cols: usize,
+    data: Vec<f64>,
+}
+
+impl Tensor {
+    /// A matrix from its rows one after another.
+    pub fn new(rows: usize, cols: usize, data: Vec<f64>) -> Result<Self> {
+        if data.len() != rows * cols {
+            return Err(Error::Shape {
+                what: "values of a matrix".into(),
+                want: format!("{rows} x {cols}"),
+                have: format!("{} values", data.len()),
+            });
+        }
+        Ok(Self { rows, cols, data })
+    }
+
+    /// A matrix of zeros.
+    pub fn zeros(rows: usize, cols: usize) -> Self {
+        Self { rows, cols, data: vec![0.0; rows * cols] }
+    }
+
+    /// A matrix given entry by entry.
+    pub fn from_fn(rows: usize, cols: usize, value: impl Fn(usize, usize) -> f64) -> Self {
+        let data = (0..rows * cols).map(|i| value(i / cols, i % cols)).collect();
+        Self { rows, cols, data }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// All entries, row by row.
+    pub fn data(&self) -> &[f64] {
+        &self.data
+    }
+
+    /// One row.
+    pub fn row(&self, r: usize) -> &[f64] {
+        &self.data[r * self.cols..][..self.cols]
+    }
+
+    /// One row, to write.
+    pub fn row_mut(&mut self, r: usize) -> &mut [f64] {
+        &mut self.data[r * self.cols..][..self.cols]
+    }
+
+    /// One entry.
+    pub fn at(&self, r: usize, c: usize) -> f64 {
+        self.data[r * self.cols + c]
+    }
+
+    /// One entry, to write.
+    pub fn at_mut(&mut self, r: usize, c: usize) -> &mut f64 {
+        &mut self.data[r * self.cols + c]
+    }
+
+    /// Matrix product with `weight` (columns of `self` x outputs), plus a row vector.
+    pub fn affine(&self, weight: &Self, bias: &[f64]) -> Self {
+        assert_eq!((self.cols, bias.len()), (weight.rows, weight.cols), "operands of a matrix product");
+        let mut out = Self::zeros(self.rows, weight.cols);
+        for r in 0..self.rows {
+            let row = out.row_mut(r);
+            row.copy_from_slice(bias);
+            for (k, &x) in self.row(r).iter().enumerate() {
+                for (o, w) in row.iter_mut().zip(weight.row(k)) {
+                    *o += x * w;
+                }
+            }
+        }
+        out
+    }
+
+    /// Entry-wise function of row and value.
+    pub fn map(&self, f: impl Fn(usize, f64) -> f64) -> Self {
+        Self::from_fn(self.rows, self.cols, |r, c| f(r, self.at(r, c)))
+    }
+
+    /// Entry-wise sum.
+    pub fn plus(&self, other: &Self) -> Self {
+        assert_eq!((self.rows, self.cols), (other.rows, other.cols), "operands of a sum");
+        Self::from_fn(self.rows, self.cols, |r, c| self.at(r, c) + other.at(r, c))
+    }
+
+    /// Matrices side by side.
+    pub fn beside(&self, other: &Self) -> Self {
+        assert_eq!(self.rows, other.rows, "rows of matrices side by side");
+        Self::from_fn(self.rows, self.cols + other.cols, |r, c| {
+            if c < self.cols { self.at(r, c) } else { other.at(r, c - self.cols) }
+        })
+    }
+
+    /// `count` columns from `first`.
+    pub fn columns(&self, first: usize, count: usize) -> Self {
+        Self::from_fn(self.rows, count, |r, c| self.at(r, first + c))
+    }
+
+    /// The largest magnitude.
+    pub fn max_abs(&self) -> f64 {
+        self.data.iter().fold(0.0, |m, v| v.abs().max(m))
+    }
+
+    /// The largest difference of two entries.
+    pub fn max_difference(&self, other: &Self) -> f64 {
+        assert_eq!((self.rows, self.cols), (other.rows, other.cols), "operands of a comparison");
+        // NaN must not pass for small.
+        self.data.iter().zip(&other.data).map(|(a, b)| (a - b).abs()).fold(0.0, |m, d| if d <= m { m } else { d })
+    }
+
+    /// Fails when an entry is not finite.
+    pub fn check_finite(&self, what: &str) -> Result<()> {
+        if self.data.iter().all(|v| v.is_finite()) { Ok(()) } else { Err(Error::NotFinite { what: what.into() }) }
+    }
+}
+
+/// What the blocks of a tensor mean: their axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// `parts` matrices of model features after one another (query and key, say). Axes: part, feature block.
+    Model {
+        /// Number of matrices.
+        parts: usize,
+    },
+    /// Features of the feed-forward network. Axis: feature block.
+    Hidden,
+    /// Attention scores. Axes: block of heads, block of key offsets.
+    Scores,
+    /// One value for each token and head, in all slots of the head. Axis: block of heads.
+    RowSums,
+    /// One value for each token, in all its slots. One ciphertext.
+    TokenStats,
+}
+
+/// One matrix of model features.
+pub const MODEL: Content = Content::Model { parts: 1 };
+
+/// An encrypted tensor: a grid of ciphertexts, each with its level, and the number of tokens that are not padding.
+///
+/// The rows beyond [`CtTensor::rows`] hold zeros (within noise): every layer keeps it so, because a padded row that
+/// drifts out of an approximation's range would destroy the whole ciphertext.
+#[derive(Clone, Debug)]
+pub struct CtTensor {
+    layout: Layout,
+    content: Content,
+    rows: usize,
+    blocks: Vec<Ciphertext>,
+}
+
+impl CtTensor {
+    /// A tensor of `rows` real tokens from its ciphertexts, in the order of the axes of `content`, the last fastest.
+    pub fn new(layout: &Layout, content: Content, rows: usize, blocks: Vec<Ciphertext>) -> Result<Self> {
+        let want = layout.blocks(content);
+        if blocks.len() != want || rows == 0 || rows > layout.tokens() {
+            return Err(Error::Shape {
+                what: format!("a tensor of {content:?}"),
+                want: format!("{want} ciphertexts, 1 to {} rows", layout.tokens()),
+                have: format!("{} ciphertexts, {rows} rows", blocks.len()),
+            });
+        }
+        Ok(Self { layout: layout.clone(), content, rows, blocks })
+    }
+
+    /// Where values sit in the slots.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What the blocks mean.
+    pub fn content(&self) -> Content {
+        self.content
+    }
+
+    /// Number of tokens that are not padding. Public, as the length of a ciphertext is.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The ciphertexts.
+    pub fn blocks(&self) -> &[Ciphertext] {
+        &self.blocks
+    }
+
+    /// The ciphertexts of one of several matrices.
+    pub fn part(&self, part: usize) -> &[Ciphertext] {
+        let n = self.layout.model_blocks();
+        &self.blocks[part * n..][..n]
+    }
+
+    /// The ciphertexts of the scores of block `j` of heads.
+    pub fn offsets(&self, j: usize) -> &[Ciphertext] {
+        let n = self.layout.offset_blocks();
+        &self.blocks[j * n..][..n]
+    }
+
+    /// The lowest level of a block.
+    pub fn level(&self) -> Level {
+        self.blocks.iter().map(Ciphertext::level).min().unwrap_or(Level(0))
+    }
+
+    /// Fails unless this is a tensor of `content`.
+    pub fn expect(&self, content: Content, what: &str) -> Result<()> {
+        if self.content == content {
+            return Ok(());
+        }
+        Err(Error::Shape { what: what.into(), want: format!("{content:?}"), have: format!("{:?}", self.content) })
+    }
+
+    /// A tensor of the same tokens with other blocks.
+    pub fn with(&self, content: Content, blocks: Vec<Ciphertext>) -> Result<Self> {
+        Self::new(&self.layout, content, self.rows, blocks)
+    }
+}
