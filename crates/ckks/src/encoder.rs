@@ -108,8 +108,18 @@ impl Encoder {
     }
 
     /// One polynomial in evaluation form over `basis`, of `2 p` words a limb for `p` values (compact below `p = N/2`).
+    ///
+    /// A scale beyond `2^50`, as of a constant added to a product, is reached by an exact multiplication with a power of
+    /// two, so that coefficients stay within a signed word.
     pub fn encode(&self, values: &[Complex64], scale: f64, basis: &Basis) -> Result<Poly> {
-        self.upload(vec![self.coefficients(values, scale)?], basis)
+        let surplus = (scale.log2() - 50.0).ceil().clamp(0.0, 120.0);
+        let mut poly = self.upload(vec![self.coefficients(values, scale / surplus.exp2())?], basis)?;
+        if surplus > 0.0 {
+            let rns = self.device.rns();
+            let power = basis.iter().map(|l| rns.modulus(l).reduce_u128(1 << surplus as u32)).collect();
+            self.device.launch(&Kernel::ScalarMul(power), basis, poly.view_mut(), &[])?;
+        }
+        Ok(poly)
     }
 
     /// Polynomials of equal size, given by their coefficients, in evaluation form over `basis`: one batch.

@@ -55,6 +55,8 @@ pub mod security;
 mod serial;
 mod spec;
 
+/// The maps that rotations and conjugation are made of, from [`aegis_ring`].
+pub use aegis_ring::Galois;
 pub use ciphertext::Ciphertext;
 pub use context::Context;
 pub use encoder::{Encoder, Plaintext};

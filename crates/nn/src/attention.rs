@@ -169,7 +169,8 @@ impl Layer for Scores {
             if key >= x.rows() {
                 return self.idle;
             }
-            let (q, k) = (&x.row(t)[h * head_dim..][..head_dim], &x.row(key)[dim + h * head_dim..][..head_dim]);
+            let (q, k) =
+                (&x.row(t)[h * head_dim..][..head_dim], &x.row(key)[dim + h * head_dim..][..head_dim]);
             q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() + self.constant(h, x.rows())
         };
         Ok(vec![Tensor::from_fn(x.rows(), self.layout.columns(Content::Scores), score)])
@@ -211,7 +212,8 @@ impl Attend {
         let values = offset_rotations(ev, layout, self.skew.apply(ev, v)?)?;
         let mut sum = None;
         for (score, value) in scores.iter().zip(&values) {
-            let (mut score_walk, mut value_walk) = (Walk::new(score, hb, reach), Walk::new(value, block, reach));
+            let (mut score_walk, mut value_walk) =
+                (Walk::new(score, hb, reach), Walk::new(value, block, reach));
             for e in shifts(layout) {
                 let value = mul_vector(ev, &value_walk.at(ev, e)?, &shift_mask(layout, e))?;
                 accumulate(ev, &mut sum, &score_walk.at(ev, e)?, &value)?;

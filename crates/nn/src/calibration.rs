@@ -167,7 +167,9 @@ impl Calibration {
             if layer.layer != i {
                 return fail("layers", format!("entry {i} is for layer {}", layer.layer));
             }
-            layer.check(heads, head_dim).or_else(|(place, reason)| fail(&format!("layer {i}, {place}"), reason))?;
+            layer
+                .check(heads, head_dim)
+                .or_else(|(place, reason)| fail(&format!("layer {i}, {place}"), reason))?;
         }
         Ok(())
     }
@@ -212,8 +214,16 @@ impl LayerCalibration {
         check_coefficients(&gelu.cheb, "gelu.cheb")?;
         check_coefficients(&gelu.token0.cheb, "gelu.token0.cheb")?;
         let b = &self.bounds;
-        let bounds =
-            [self.residual_bound, b.input, b.query_key, b.context, b.residual1, b.norm1, b.gelu, b.feed_forward];
+        let bounds = [
+            self.residual_bound,
+            b.input,
+            b.query_key,
+            b.context,
+            b.residual1,
+            b.norm1,
+            b.gelu,
+            b.feed_forward,
+        ];
         ensure(bounds.iter().all(|v| *v > 0.0 && *v < 1e6), "bounds", || format!("{bounds:?}"))
     }
 }
@@ -239,7 +249,9 @@ impl SoftmaxCalibration {
         })?;
         let finite = rows.iter().chain(deltas.iter().flatten()).all(|v| v.abs() < 1e4);
         ensure(finite, "softmax", || "a constant that is not finite or huge".into())?;
-        ensure(self.inv0.eps > 0.0 && self.inv0.eps < 1.0, "softmax.inv0", || format!("eps = {}", self.inv0.eps))?;
+        ensure(self.inv0.eps > 0.0 && self.inv0.eps < 1.0, "softmax.inv0", || {
+            format!("eps = {}", self.inv0.eps)
+        })?;
         check_schedule(&self.inv0.schedule, "softmax.inv0")?;
         self.inv_next.values().try_for_each(|s| check_schedule(s, "softmax.inv_next"))
     }

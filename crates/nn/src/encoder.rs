@@ -116,7 +116,12 @@ pub enum Head {
 /// The network of an encoder: its input are token embeddings, rows x D.
 ///
 /// Fails with a typed error when weights or calibration do not fit the layout.
-pub fn encoder(layout: &Layout, weights: &EncoderWeights, calibration: &Calibration, head: Head) -> Result<Network> {
+pub fn encoder(
+    layout: &Layout,
+    weights: &EncoderWeights,
+    calibration: &Calibration,
+    head: Head,
+) -> Result<Network> {
     weights.check(layout)?;
     calibration.validate(None, weights.layers.len(), layout.heads(), layout.head_dim())?;
     let bound = calibration.layers.first().map_or(1.0, |l| l.bounds.input);
@@ -149,7 +154,13 @@ impl Builder<'_> {
         Ok(self.network.add(&self.group, layer, inputs, &[bound])?[0])
     }
 
-    fn linear(&self, name: &str, ports: (Content, Content), map: &Affine, first_bias: Vec<f64>) -> Result<Linear> {
+    fn linear(
+        &self,
+        name: &str,
+        ports: (Content, Content),
+        map: &Affine,
+        first_bias: Vec<f64>,
+    ) -> Result<Linear> {
         Linear::new(name, self.layout, ports, map.weight.clone(), map.bias.clone(), first_bias)
     }
 
@@ -216,7 +227,14 @@ impl Builder<'_> {
 
     /// A LayerNorm of which row 0 comes multiplied by `first_scale` in effect; the outputs have row 0 multiplied by
     /// `versions`.
-    fn norm(&mut self, x: ValueId, second: bool, first_scale: f64, versions: Vec<f64>, bound: f64) -> Result<Vec<ValueId>> {
+    fn norm(
+        &mut self,
+        x: ValueId,
+        second: bool,
+        first_scale: f64,
+        versions: Vec<f64>,
+        bound: f64,
+    ) -> Result<Vec<ValueId>> {
         let (c, w) = (self.constants, self.weights);
         let (constants, weights) = if second { (&c.ln2, &w.norm2) } else { (&c.ln1, &w.norm1) };
         let input_bound = if second { c.residual_bound } else { c.bounds.residual1 };
@@ -225,7 +243,8 @@ impl Builder<'_> {
         let largest = constants.var_range.0.sqrt().recip();
         let inverse = self.one(InverseSqrt::new(self.layout, constants)?, &[made[1]], largest)?;
         let bounds = vec![bound; versions.len()];
-        let scale = Scale::new(self.layout, (weights.gamma.clone(), weights.beta.clone()), first_scale, versions)?;
+        let scale =
+            Scale::new(self.layout, (weights.gamma.clone(), weights.beta.clone()), first_scale, versions)?;
         self.network.add(&self.group, scale, &[made[0], inverse], &bounds)
     }
 

@@ -50,7 +50,9 @@ pub enum Error {
         high: f64,
     },
     /// No placement of bootstraps gets through.
-    #[error("{stage} needs {need} levels, at most {have} are there between two bootstraps; use a longer modulus chain")]
+    #[error(
+        "{stage} needs {need} levels, at most {have} are there between two bootstraps; use a longer modulus chain"
+    )]
     Placement {
         /// The stage that cannot be reached or run.
         stage: String,
@@ -60,7 +62,9 @@ pub enum Error {
         have: u32,
     },
     /// The plan asks for a bootstrap and there is no bootstrapper.
-    #[error("the plan bootstraps {value}, and no bootstrapper was given; use a parameter set with bootstrapping")]
+    #[error(
+        "the plan bootstraps {value}, and no bootstrapper was given; use a parameter set with bootstrapping"
+    )]
     NoBootstrapper {
         /// What is to be bootstrapped.
         value: String,

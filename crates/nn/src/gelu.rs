@@ -1,7 +1,7 @@
 //! The activation of the feed-forward network.
 
-use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
 use aegis_circuits::Polynomial;
+use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
 
 use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor, ValidRange};
 

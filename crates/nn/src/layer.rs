@@ -144,7 +144,9 @@ pub fn check(
         report.max_padding = padding.fold(report.max_padding, |m, v| m.max(v.abs()));
     }
     // Comparisons written so that NaN fails.
-    if report.max_error <= tolerance { Ok(report) } else {
+    if report.max_error <= tolerance {
+        Ok(report)
+    } else {
         fail(format!("error {:e} against the plain layer, tolerance {tolerance:e}", report.max_error))
     }
 }

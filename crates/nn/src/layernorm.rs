@@ -5,8 +5,8 @@
 //! LayerNorm ignores a factor on a row, so token 0, whose variance can be a hundred times the others', is scaled by a
 //! public constant first; the factor is folded into masks and weights.
 
-use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
 use aegis_circuits::Polynomial;
+use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
 
 use crate::calibration::NormCalibration;
 use crate::ops::{BlockSum, add_vector, bring, mul_vector, no_keys, sum_steps};
@@ -57,7 +57,8 @@ impl Moments {
 
     fn variance(&self, ev: &Evaluator, x: &CtTensor, sum: &Ciphertext) -> Result<Ciphertext> {
         let (dim, slope) = (self.layout.dim() as f64, self.slope());
-        let squares: Vec<_> = x.blocks().iter().map(|b| ev.square_rescale(b)).collect::<std::result::Result<_, _>>()?;
+        let squares: Vec<_> =
+            x.blocks().iter().map(|b| ev.square_rescale(b)).collect::<std::result::Result<_, _>>()?;
         let factor = slope * self.first_scale;
         let mask = self.layout.vector(|t, f| match (t, f) {
             (0, 0) => factor * self.first_scale / dim,
@@ -118,7 +119,8 @@ impl Layer for Moments {
         let first = self.layout.periodic(|f| if f == 0 { 1.0 / dim } else { 0.0 });
         let mean = self.sum().spread(ev, &mul_vector(ev, &sum, &first)?)?;
         // Slots without a feature get minus the mean here and a zero gamma later.
-        let centred: Vec<_> = x.blocks().iter().map(|b| ev.sub(b, &mean)).collect::<std::result::Result<_, _>>()?;
+        let centred: Vec<_> =
+            x.blocks().iter().map(|b| ev.sub(b, &mean)).collect::<std::result::Result<_, _>>()?;
         Ok(vec![x.with(MODEL, centred)?, x.with(Content::TokenStats, vec![variance])?])
     }
 

@@ -33,11 +33,15 @@ impl Layout {
             }
         }
         if tokens < head_dim {
-            return fail(format!("{tokens} padded tokens are fewer than the head dimension {head_dim}; pad further"));
+            return fail(format!(
+                "{tokens} padded tokens are fewer than the head dimension {head_dim}; pad further"
+            ));
         }
         if slots < tokens * head_dim {
             let limit = slots / head_dim;
-            return fail(format!("{tokens} tokens of head dimension {head_dim} in {slots} slots; at most {limit}"));
+            return fail(format!(
+                "{tokens} tokens of head dimension {head_dim} in {slots} slots; at most {limit}"
+            ));
         }
         Ok(Self { slots, tokens, dim, heads, hidden })
     }

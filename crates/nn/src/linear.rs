@@ -49,7 +49,8 @@ impl Linear {
         // The same split for every map, so that all share their keys: n1 baby steps cost about as much as the
         // giant steps of one output, each four times a baby step.
         let n1 = ((8 * layout.block()) as f64).sqrt() as usize;
-        let transform = LinearTransform::new(n_in, n_out, -reach..reach, 1)?.with_baby_steps(n1.next_power_of_two());
+        let transform =
+            LinearTransform::new(n_in, n_out, -reach..reach, 1)?.with_baby_steps(n1.next_power_of_two());
         let layout = layout.clone();
         Ok(Self { name: name.into(), layout, input, output, weight, bias, first_bias, transform })
     }

@@ -274,7 +274,8 @@ impl Network {
                 watched(observer, &mut || self.bootstrap(ev, bootstrapper, &step.bootstraps, &mut values))?;
             }
             watched(observer, &mut || self.step(ev, node, step, &mut values))?;
-            values.retain(|v, _| *v == self.result || self.nodes[s + 1..].iter().any(|n| n.inputs.contains(v)));
+            values
+                .retain(|v, _| *v == self.result || self.nodes[s + 1..].iter().any(|n| n.inputs.contains(v)));
         }
         Ok(values.remove(&self.result).unwrap_or_else(|| input.clone()))
     }
@@ -286,17 +287,26 @@ impl Network {
         bootstrapper: Option<&Bootstrapper>,
         input: &CtTensor,
     ) -> Result<()> {
-        let shape = |what: &str, want: String, have: String| Err(Error::Shape { what: what.into(), want, have });
+        let shape =
+            |what: &str, want: String, have: String| Err(Error::Shape { what: what.into(), want, have });
         if plan.steps.len() != self.nodes.len() {
             let want = format!("{} steps", self.nodes.len());
             return shape("the plan", want, format!("{}: it belongs to another network", plan.steps.len()));
         }
         if *input.layout() != self.layout {
-            return shape("layout of the input", format!("{:?}", self.layout), format!("{:?}", input.layout()));
+            return shape(
+                "layout of the input",
+                format!("{:?}", self.layout),
+                format!("{:?}", input.layout()),
+            );
         }
         let fresh = ev.params().fresh_level();
         if input.level() < fresh {
-            return Err(Error::LevelTooLow { stage: "the first layer".into(), need: fresh, have: input.level() });
+            return Err(Error::LevelTooLow {
+                stage: "the first layer".into(),
+                need: fresh,
+                have: input.level(),
+            });
         }
         let first = plan.steps.iter().flat_map(|s| &s.bootstraps).next();
         if let (Some(value), None) = (first, bootstrapper) {
@@ -339,7 +349,10 @@ impl Network {
         let mut classes: BTreeMap<i32, Vec<(ValueId, usize)>> = BTreeMap::new();
         for id in ids {
             let blocks = values[id].blocks().len();
-            classes.entry(self.graph.get(*id).bound_class()).or_default().extend((0..blocks).map(|b| (*id, b)));
+            classes
+                .entry(self.graph.get(*id).bound_class())
+                .or_default()
+                .extend((0..blocks).map(|b| (*id, b)));
         }
         let base = ev.params().base_level();
         let mut fresh: BTreeMap<(ValueId, usize), _> = BTreeMap::new();

@@ -1,7 +1,6 @@
 //! Steps that several layers share.
 
-use aegis_ckks::{Ciphertext, Evaluator, Hoisted, KeyRequest, Level, Params, Plaintext};
-use aegis_ring::Galois;
+use aegis_ckks::{Ciphertext, Evaluator, Galois, Hoisted, KeyRequest, Level, Params, Plaintext};
 
 use crate::Result;
 

@@ -207,7 +207,8 @@ struct Search<'a> {
 ///
 /// Fails with [`Error::Placement`] when some stage cannot be reached.
 pub fn place(graph: &Graph, range: Range) -> Result<Plan> {
-    let mut search = Search { graph, range, last: graph.last_uses(), arena: vec![], live: graph.inputs.clone() };
+    let mut search =
+        Search { graph, range, last: graph.last_uses(), arena: vec![], live: graph.inputs.clone() };
     search.arena.push(Reached { bootstraps: 0, work: 0, from: None });
     let mut front: Front = vec![(vec![range.fresh.0; search.live.len()], 0)];
     for s in 0..graph.stages.len() {
@@ -275,7 +276,8 @@ impl Search<'_> {
         let candidates: Vec<usize> = (0..levels.len()).filter(|&i| can(i)).collect();
         (0..1usize << candidates.len())
             .map(|set| {
-                let chosen = candidates.iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1).map(|c| *c.1);
+                let chosen =
+                    candidates.iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1).map(|c| *c.1);
                 let (mut values, mut after) = (vec![], levels.to_vec());
                 for i in chosen {
                     values.push(self.live[i]);
@@ -308,7 +310,13 @@ mod tests {
     use super::*;
 
     /// Tries every choice at every stage.
-    fn exhaustive(g: &Graph, range: Range, s: usize, levels: &[Option<u32>], cost: (u64, u64)) -> Option<(u64, u64)> {
+    fn exhaustive(
+        g: &Graph,
+        range: Range,
+        s: usize,
+        levels: &[Option<u32>],
+        cost: (u64, u64),
+    ) -> Option<(u64, u64)> {
         let Some(stage) = g.stages.get(s) else { return Some(cost) };
         let mut best = None;
         let live: Vec<usize> = (0..levels.len()).filter(|&i| levels[i].is_some()).collect();
@@ -381,7 +389,9 @@ mod tests {
         let x = g.input("x", 1, 1.0);
         g.stage("deep", &[(x, 9)], &[("y", 1, 1.0, 0)], 1);
         let range = Range { fresh: Level(8), base: Some(Level(2)) };
-        assert!(matches!(place(&g, range), Err(Error::Placement { stage, need: 9, have: 6 }) if stage == "deep"));
+        assert!(
+            matches!(place(&g, range), Err(Error::Placement { stage, need: 9, have: 6 }) if stage == "deep")
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! arXiv 2410.11184). A row is shifted by a change of the key bias and constants that are folded into the scores; the
 //! inverses run on ciphertexts of sums, and the last one multiplies the attention context instead of the scores.
 
-use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
 use aegis_circuits::{Polynomial, goldschmidt_inverse};
+use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
 
 use crate::calibration::{ExpPolynomial, goldschmidt};
 use crate::ops::{BlockSum, add_vector, bring, no_keys};

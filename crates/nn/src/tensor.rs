@@ -120,12 +120,20 @@ impl Tensor {
     pub fn max_difference(&self, other: &Self) -> f64 {
         assert_eq!((self.rows, self.cols), (other.rows, other.cols), "operands of a comparison");
         // NaN must not pass for small.
-        self.data.iter().zip(&other.data).map(|(a, b)| (a - b).abs()).fold(0.0, |m, d| if d <= m { m } else { d })
+        self.data
+            .iter()
+            .zip(&other.data)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, |m, d| if d <= m { m } else { d })
     }
 
     /// Fails when an entry is not finite.
     pub fn check_finite(&self, what: &str) -> Result<()> {
-        if self.data.iter().all(|v| v.is_finite()) { Ok(()) } else { Err(Error::NotFinite { what: what.into() }) }
+        if self.data.iter().all(|v| v.is_finite()) {
+            Ok(())
+        } else {
+            Err(Error::NotFinite { what: what.into() })
+        }
     }
 }
 
@@ -218,7 +226,11 @@ impl CtTensor {
         if self.content == content {
             return Ok(());
         }
-        Err(Error::Shape { what: what.into(), want: format!("{content:?}"), have: format!("{:?}", self.content) })
+        Err(Error::Shape {
+            what: what.into(),
+            want: format!("{content:?}"),
+            have: format!("{:?}", self.content),
+        })
     }
 
     /// A tensor of the same tokens with other blocks.

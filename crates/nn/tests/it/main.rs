@@ -1,0 +1,5 @@
+//! Layers and networks against their plain meaning, on small insecure rings.
+
+mod layers;
+mod layout;
+mod support;
