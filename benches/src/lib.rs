@@ -58,7 +58,7 @@ impl Bench {
         per: usize,
         f: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        self.measure_with(name, runs, per, f, Fields::new)
+        self.measure_with(name, runs, per, f, || Ok(Fields::new()))
     }
 
     /// As [`Bench::measure`], with further fields, taken once after the runs.
@@ -68,7 +68,7 @@ impl Bench {
         runs: usize,
         per: usize,
         mut f: impl FnMut() -> anyhow::Result<()>,
-        fields: impl FnOnce() -> Fields,
+        fields: impl FnOnce() -> anyhow::Result<Fields>,
     ) -> anyhow::Result<()> {
         if !self.wants(name) {
             return Ok(());
@@ -84,7 +84,7 @@ impl Bench {
             times.push(start.elapsed().as_secs_f64() * 1e3 / per as f64);
         }
         times.sort_by(f64::total_cmp);
-        self.print(name, &times, fields())
+        self.print(name, &times, fields()?)
     }
 
     fn print(&self, name: &str, sorted_ms: &[f64], fields: Fields) -> anyhow::Result<()> {

@@ -1,17 +1,21 @@
 //! Scheme operations at N = 2^16, 25 limbs, three digits, and bootstrapping: the figures that are put beside those of other libraries.
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use aegis_benches::{Bench, Options};
+use aegis_benches::{Bench, Fields, Options, peak_rss_bytes, reset_peak_rss};
+use aegis_circuits::Bootstrapper;
 use aegis_ckks::{
-    Ciphertext, Context, Evaluator, KeyGenerator, KeyRequest, N16_L24_S49, Params, Plaintext, PublicKey,
-    SecretKey, Seed, insecure_levelled_spec,
+    Ciphertext, Context, Evaluator, KeyGenerator, KeyRequest, N16_B13_S40, N16_L24_S49, Params, Plaintext,
+    PublicKey, SecretKey, Seed, insecure_bootstrap_spec, insecure_levelled_spec,
 };
 use aegis_cpu::Cpu;
 use aegis_ring::Galois;
+use anyhow::Context as _;
 use clap::Parser;
 use num_complex::Complex64;
+use serde_json::json;
 
 /// Rotations that share one decomposition in `hoisted_rotation`.
 const GROUP: i64 = 8;
@@ -19,7 +23,11 @@ const RUNS: usize = 11;
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    operations(&options)
+    operations(&options)?;
+    for (name, log_slots) in [("bootstrap_full", 15), ("bootstrap_4096", 12)] {
+        bootstrap(&options, name, log_slots)?;
+    }
+    Ok(())
 }
 
 /// Keys and ciphertexts at the top of the chain.
@@ -131,4 +139,72 @@ fn server(bench: &Bench, s: &Subject, plaintext: &Plaintext, ct: &Ciphertext) ->
         }
         s.sync()
     })
+}
+
+/// Bootstraps real vectors of `2^log_slots` values, as the peers do, then complex ones.
+fn bootstrap(options: &Options, name: &'static str, log_slots: u32) -> anyhow::Result<()> {
+    let params = if options.test {
+        Params::insecure(insecure_bootstrap_spec(10))?
+    } else {
+        Params::try_from(N16_B13_S40)?
+    };
+    let bench = Bench::new("ckks", options, params.name());
+    let complex_name = format!("{name}_complex");
+    if !bench.wants(name) && !bench.wants(&complex_name) {
+        return Ok(());
+    }
+    reset_peak_rss();
+    let slots = (1 << log_slots).min(params.slots());
+    let device = Arc::new(Cpu::new(params.rns().clone(), options.threads.get())?);
+    let ctx = Context::new(params.clone(), device)?;
+    let bootstrapper = Bootstrapper::new(&ctx, slots)?;
+    let keygen = KeyGenerator::new(&ctx, Seed::new([7; 32]));
+    let secret = keygen.secret_key();
+    let ev = Evaluator::new(&ctx, Arc::new(keygen.evaluation_keys(&secret, &bootstrapper.keys())?));
+    let wave = |i: usize| (0.37 * i as f64).cos();
+    for (name, imaginary) in [(name, 0.0), (&complex_name, 1.0)] {
+        let values: Vec<Complex64> =
+            (0..slots).map(|i| Complex64::new(wave(i), imaginary * wave(i + 1))).collect();
+        let base = params.base_level();
+        let ct = secret.encrypt(
+            &ctx,
+            &Plaintext::encode(&ctx, &values, params.scale(base), base)?,
+            &Seed::new([8; 32]),
+        )?;
+        let result = RefCell::new(None);
+        let run = || {
+            let fresh = match imaginary == 0.0 {
+                true => bootstrapper.bootstrap_real(&ev, &ct, 1.0)?,
+                false => bootstrapper.bootstrap(&ev, &ct, 1.0)?,
+            };
+            ctx.device().sync()?;
+            *result.borrow_mut() = Some(fresh);
+            Ok(())
+        };
+        let quality = || bootstrap_fields(&ctx, &secret, result.take().as_ref(), &values);
+        bench.measure_with(name, 3, 1, run, quality)?;
+    }
+    Ok(())
+}
+
+/// What a bootstrap's time has to be read with.
+fn bootstrap_fields(
+    ctx: &Context,
+    secret: &SecretKey,
+    result: Option<&Ciphertext>,
+    values: &[Complex64],
+) -> anyhow::Result<Fields> {
+    let result = result.context("the bench ran at least once")?;
+    let peak = peak_rss_bytes();
+    let got = secret.decrypt(ctx, result)?;
+    let errors: Vec<f64> = got.iter().zip(values.iter().cycle()).map(|(a, b)| (a - b).norm()).collect();
+    let max = errors.iter().copied().fold(0.0, f64::max);
+    let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+    Ok(vec![
+        ("slots", json!(values.len())),
+        ("levels_left", json!(result.level().0 - ctx.params().base_level().0)),
+        ("max_error_log2", json!(max.log2())),
+        ("mean_error_log2", json!(mean.log2())),
+        ("peak_rss_bytes", json!(peak)),
+    ])
 }
