@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod attention;
-pub mod calibration;
+mod calibration;
 mod encoder;
 mod error;
 mod gelu;
@@ -19,7 +19,10 @@ mod softmax;
 mod tensor;
 
 pub use attention::{Attend, Scores};
-pub use calibration::Calibration;
+pub use calibration::{
+    Bounds, Calibration, ExpPolynomial, GeluCalibration, InverseCalibration, LayerCalibration,
+    NormCalibration, SoftmaxCalibration, TokenZero, chebyshev, goldschmidt,
+};
 pub use encoder::{Affine, EncoderWeights, Head, LayerWeights, Norm, encoder};
 pub use error::{Error, Result};
 pub use gelu::Gelu;

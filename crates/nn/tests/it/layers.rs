@@ -1,10 +1,9 @@
 //! Every layer by `nn::check`: encrypted against plain, levels, keys, padding, operation counts.
 
 use aegis_ckks::{Context, Level, insecure_levelled_spec};
-use aegis_nn::calibration::{ExpPolynomial, NormCalibration};
 use aegis_nn::{
-    Attend, Content, Exp, Gelu, Inverse, InverseSqrt, Layer, Layout, Linear, MODEL, MeanPool, Moments,
-    Normalise, Residual, RowSum, Scale, Scores, Square, Tensor, check,
+    Attend, Content, Exp, ExpPolynomial, Gelu, Inverse, InverseSqrt, Layer, Layout, Linear, MODEL, MeanPool,
+    Moments, NormCalibration, Normalise, Residual, RowSum, Scale, Scores, Square, Tensor, check,
 };
 
 use crate::support::{Numbers, context, narrow, wide};

@@ -2,4 +2,6 @@
 
 mod layers;
 mod layout;
+mod model;
 mod support;
+mod tiny;

@@ -1,0 +1,99 @@
+//! Whole encoders: plain against exact, encrypted against plain.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use aegis_circuits::Bootstrapper;
+use aegis_ckks::{Evaluator, KeyGenerator, OpCounts, Seed, insecure_bootstrap_spec};
+use aegis_nn::{
+    Content, Error, Head, Layout, MODEL, Network, Observer, StageInfo, Tensor, decrypt, encoder, encrypt,
+};
+
+use crate::support::{Numbers, context, narrow, wide};
+use crate::tiny;
+
+const ROWS: usize = 11;
+
+fn network(layout: &Layout, layers: usize, head: Head) -> (Network, Tensor, Tensor) {
+    let weights = tiny::weights(layout, layers, 3);
+    let x = Numbers::new(77).tensor(ROWS, layout.dim(), 1.7);
+    let (y, constants) = tiny::exact(layout, &weights, &x);
+    (encoder(layout, &weights, &constants, head).expect("weights and constants fit"), x, y)
+}
+
+#[test]
+fn the_plain_twin_follows_the_exact_encoder() {
+    for layout in [narrow(1024), wide(1024)] {
+        let (network, x, exact) = network(&layout, 2, Head::Tokens);
+        let run = network.plain(&x).expect("a plain run");
+        assert_eq!(run.excursions, [], "values left their ranges");
+        let error = run.output.max_difference(&exact);
+        println!("plain against exact: {error:e}");
+        assert!(error < 0.02, "{error}");
+        for (name, magnitude, bound) in run.magnitudes {
+            assert!(magnitude <= bound, "{name}: {magnitude} exceeds its bound {bound}");
+        }
+    }
+}
+
+#[test]
+fn an_excursion_is_reported_with_its_stage() {
+    let (network, x, _) = network(&narrow(1024), 2, Head::Mean);
+    let run = network.plain(&x.map(|_, v| 3.0 * v)).expect("a plain run");
+    let first = run.excursions.first().expect("three times the input is outside").clone();
+    assert!(first.stage.starts_with("layer 0"), "{first:?}");
+    assert!(Error::from(first).to_string().contains("outside the calibrated range"));
+}
+
+/// Prints every stage with its time.
+struct Printer(Instant);
+
+impl Observer for Printer {
+    fn begin(&mut self, _: &StageInfo) {
+        self.0 = Instant::now();
+    }
+
+    fn end(&mut self, s: &StageInfo, counts: &OpCounts) {
+        println!(
+            "{:3}/{} {:8} {:13} {:2} -> {:2} cts {} rot {} mul {} boots {} {:?}",
+            s.index,
+            s.count,
+            s.group,
+            s.name,
+            s.level_in.0,
+            s.level_out.0,
+            s.ciphertexts,
+            counts.rotations,
+            counts.products,
+            s.bootstraps,
+            self.0.elapsed()
+        );
+    }
+}
+
+#[test]
+fn two_layers_encrypted_follow_the_plain_twin() {
+    let ctx = context(insecure_bootstrap_spec(11));
+    let layout = narrow(ctx.params().slots());
+    let (network, x, _) = network(&layout, 2, Head::Mean);
+    let plan = network.place(ctx.params()).expect("a plan");
+    let bootstrapper = Bootstrapper::new(&ctx, ctx.params().slots()).expect("a bootstrapper");
+    let keygen = KeyGenerator::new(&ctx, Seed::new([3; 32]));
+    let secret = keygen.secret_key();
+    let request = network.keys(ctx.params(), &plan).merge(&bootstrapper.keys());
+    let keys = Arc::new(keygen.evaluation_keys(&secret, &request).expect("keys"));
+    let ev = Evaluator::new(&ctx, keys);
+    let fresh = ctx.params().fresh_level();
+    let input = encrypt(&ctx, &secret, &layout, MODEL, &x, fresh, &Seed::new([5; 32])).expect("encrypts");
+    let refused = network.run(&ev, &plan, None, &input, &mut ());
+    assert!(matches!(refused, Err(Error::NoBootstrapper { .. })));
+
+    let output =
+        network.run(&ev, &plan, Some(&bootstrapper), &input, &mut Printer(Instant::now())).expect("runs");
+    let slots = decrypt(&ctx, &secret, &output).expect("decrypts");
+    let got = layout.unpack(Content::Model { parts: 1 }, &slots, 1).expect("unpacks");
+    let want = network.plain(&x).expect("a plain run").output;
+    let error = got.max_difference(&want);
+    println!("{} bootstraps, encrypted against plain: {error:e}", plan.bootstraps);
+    assert!(error < 1e-3, "{error}");
+}

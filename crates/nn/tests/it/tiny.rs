@@ -1,0 +1,187 @@
+//! A small encoder with made-up weights, its exact meaning, and constants fitted to it.
+
+use std::collections::BTreeMap;
+use std::f64::consts::PI;
+
+use aegis_nn::{
+    Affine, Bounds, Calibration, EncoderWeights, ExpPolynomial, GeluCalibration, InverseCalibration,
+    LayerCalibration, LayerWeights, Layout, Norm, NormCalibration, SoftmaxCalibration, Tensor, TokenZero,
+};
+
+use crate::support::Numbers;
+
+/// Chebyshev coefficients of the interpolation of `f` on `[a, b]`.
+fn interpolate(f: impl Fn(f64) -> f64, (a, b): (f64, f64), degree: usize) -> Vec<f64> {
+    let n = degree + 1;
+    let angle = |j: usize| PI * (j as f64 + 0.5) / n as f64;
+    let values: Vec<f64> = (0..n).map(|j| f((a + b + (b - a) * angle(j).cos()) / 2.0)).collect();
+    let coefficient = |k: usize| {
+        let sum: f64 = values.iter().enumerate().map(|(j, v)| v * (k as f64 * angle(j)).cos()).sum();
+        sum * if k == 0 { 1.0 } else { 2.0 } / n as f64
+    };
+    (0..n).map(coefficient).collect()
+}
+
+/// The fastest schedule for sums in `[smallest, 1]`.
+fn schedule(smallest: f64) -> Vec<f64> {
+    let (mut low, mut factors) = (smallest, vec![]);
+    while low < 0.999 {
+        let k = 2.0 / (1.0 + low);
+        factors.push(k);
+        low = k * low * (2.0 - k * low);
+    }
+    factors
+}
+
+/// A smooth activation; the polynomials are fitted to it, so that any one serves.
+fn activation(x: f64) -> f64 {
+    x / (1.0 + (-1.702 * x).exp())
+}
+
+fn affine(numbers: &mut Numbers, inputs: usize, outputs: usize, size: f64) -> Affine {
+    let size = size / (inputs as f64).sqrt();
+    Affine { weight: numbers.tensor(inputs, outputs, size), bias: numbers.vector(outputs, 0.3) }
+}
+
+fn norm(numbers: &mut Numbers, dim: usize) -> Norm {
+    let gamma = numbers.vector(dim, 0.3).iter().map(|v| v + 1.0).collect();
+    Norm { gamma, beta: numbers.vector(dim, 0.3) }
+}
+
+pub(crate) fn weights(layout: &Layout, layers: usize, seed: u64) -> EncoderWeights {
+    let (d, f, mut numbers) = (layout.dim(), layout.hidden(), Numbers::new(seed));
+    let n = &mut numbers;
+    let mut layer = || LayerWeights {
+        query: affine(n, d, d, 2.0),
+        key: affine(n, d, d, 2.0),
+        value: affine(n, d, d, 1.5),
+        output: affine(n, d, d, 1.5),
+        norm1: norm(n, d),
+        up: affine(n, d, f, 1.5),
+        down: affine(n, f, d, 1.5),
+        norm2: norm(n, d),
+    };
+    EncoderWeights { layers: (0..layers).map(|_| layer()).collect() }
+}
+
+/// The smallest and largest value seen.
+#[derive(Clone, Copy)]
+struct Seen(f64, f64);
+
+impl Seen {
+    fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        values.into_iter().fold(Self(f64::INFINITY, f64::NEG_INFINITY), |s, v| Self(s.0.min(v), s.1.max(v)))
+    }
+
+    /// Wider by a tenth of its width on both sides.
+    fn widened(self) -> (f64, f64) {
+        let margin = 0.1 * (self.1 - self.0) + 0.05;
+        (self.0 - margin, self.1 + margin)
+    }
+}
+
+fn exact_norm(x: &Tensor, w: &Norm) -> (Tensor, Vec<f64>) {
+    let n = x.cols() as f64;
+    let mean = |t: usize| x.row(t).iter().sum::<f64>() / n;
+    let variance = |t: usize| x.row(t).iter().map(|v| (v - mean(t)).powi(2)).sum::<f64>() / n;
+    let y = Tensor::from_fn(x.rows(), x.cols(), |t, c| {
+        (x.at(t, c) - mean(t)) / variance(t).sqrt() * w.gamma[c] + w.beta[c]
+    });
+    (y, (0..x.rows()).map(variance).collect())
+}
+
+/// One exact layer, and constants for the values it saw.
+fn exact_layer(layout: &Layout, w: &LayerWeights, x: &Tensor, index: usize) -> (Tensor, LayerCalibration) {
+    let (rows, heads, g) = (x.rows(), layout.heads(), layout.head_dim());
+    let map = |x: &Tensor, a: &Affine| x.affine(&a.weight, &a.bias);
+    let (q, k, v) = (map(x, &w.query), map(x, &w.key), map(x, &w.value));
+    // A shift of the keys changes no probability; the constants of rows must follow it.
+    let delta = |h: usize, c: usize| 0.05 * (h as f64 - c as f64);
+    let score = |h: usize, t: usize, key: usize| {
+        let at = |c: usize| h * g + c;
+        let shifted = |c: usize| k.at(key, at(c)) - 2.0 * delta(h, c);
+        (0..g).map(|c| q.at(t, at(c)) * shifted(c)).sum::<f64>() / (g as f64).sqrt()
+    };
+    let mut context = Tensor::zeros(rows, layout.dim());
+    let (mut row_constant, mut all_scores, mut smallest) = (vec![], vec![], 1.0f64);
+    for h in 0..heads {
+        let sums: Vec<f64> =
+            (0..rows).map(|t| (0..rows).map(|key| (0.5 * score(h, t, key)).exp()).sum::<f64>()).collect();
+        let constant = Seen::of(sums.iter().copied()).1.ln() + 0.3 - (rows as f64).ln();
+        row_constant.push(constant);
+        let shift = constant + (rows as f64).ln();
+        smallest = sums.iter().fold(smallest, |m, s| m.min(s * (-shift).exp()));
+        for t in 0..rows {
+            all_scores.extend((0..rows).map(|key| 0.5 * score(h, t, key) - shift));
+            let weights: Vec<f64> = (0..rows).map(|key| score(h, t, key).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            for c in h * g..(h + 1) * g {
+                *context.at_mut(t, c) = (0..rows).map(|key| weights[key] * v.at(key, c)).sum::<f64>() / total;
+            }
+        }
+    }
+    let r1 = x.plus(&map(&context, &w.output));
+    let (x1, var1) = exact_norm(&r1, &w.norm1);
+    let hidden = map(&x1, &w.up);
+    let active = hidden.map(|_, v| activation(v));
+    let r2 = x1.plus(&map(&active, &w.down));
+    let (y, var2) = exact_norm(&r2, &w.norm2);
+
+    let first_scale = 0.5;
+    let scores = Seen::of(all_scores);
+    let (a, b) = ((scores.0 - 1.0) / 4.0, 0.1);
+    let norm_constants = |variances: &[f64], first: f64| {
+        let scaled = variances.iter().enumerate().map(|(t, v)| if t == 0 { v * first * first } else { *v });
+        let seen = Seen::of(scaled);
+        let range = (seen.0 * 0.8, seen.1 * 1.2);
+        NormCalibration {
+            var_range: range,
+            cheb: interpolate(|v| v.sqrt().recip(), range, 15),
+            token0_scale: first,
+        }
+    };
+    let others = Seen::of((1..rows).flat_map(|t| hidden.row(t).to_vec())).widened();
+    let first = Seen::of(hidden.row(0).to_vec()).widened();
+    let largest = |t: &Tensor| 1.25 * t.max_abs();
+    let constants = LayerCalibration {
+        layer: index,
+        softmax: SoftmaxCalibration {
+            normalise_and_square_rounds: 1,
+            score_scale: 0.5,
+            key_bias_offset_delta: (0..heads).map(|h| (0..g).map(|c| delta(h, c)).collect()).collect(),
+            row_constant,
+            exp_poly: ExpPolynomial { cheb: interpolate(f64::exp, (a, b), 7), a, b, squarings: 2 },
+            inv0: InverseCalibration { eps: smallest * 0.8, schedule: schedule(smallest * 0.8) },
+            inv_next: BTreeMap::from([(16, schedule(1.0 / 16.0))]),
+        },
+        ln1: norm_constants(&var1, 1.0),
+        ln2: norm_constants(&var2, first_scale),
+        gelu: GeluCalibration {
+            range: others,
+            cheb: interpolate(activation, others, 15),
+            token0: TokenZero { range: first, cheb: interpolate(activation, first, 15) },
+        },
+        residual_bound: largest(&r2),
+        bounds: Bounds {
+            input: largest(x).max(largest(&y)),
+            query_key: largest(&q.beside(&k)),
+            context: largest(&v),
+            residual1: largest(&r1),
+            norm1: 2.0 * largest(&x1),
+            gelu: largest(&active),
+            feed_forward: largest(&r2) + largest(&x1),
+        },
+    };
+    (y, constants)
+}
+
+/// The exact encoder on `x`, and constants that hold for it.
+pub(crate) fn exact(layout: &Layout, weights: &EncoderWeights, x: &Tensor) -> (Tensor, Calibration) {
+    let (mut x, mut layers) = (x.clone(), vec![]);
+    for (i, w) in weights.layers.iter().enumerate() {
+        let (y, constants) = exact_layer(layout, w, &x, i);
+        layers.push(constants);
+        x = y;
+    }
+    (x, Calibration { name: "tiny".into(), model: "tiny".into(), layers })
+}
