@@ -83,11 +83,11 @@ fn accumulate(ev: &Evaluator, sum: &mut Option<Product>, a: &Ciphertext, b: &Cip
 
 fn finish(ev: &Evaluator, sum: Option<Product>) -> Result<Ciphertext> {
     let Some(sum) = sum else { unreachable!("there is at least the shift by 0") };
-    Ok(ev.rescale(&ev.relinearize(sum)?)?)
+    Ok(ev.relinearize_rescale(sum)?)
 }
 
 /// Attention scores, shifted and scaled for the polynomial that follows: `q . k + c_h(n)` for head h and n tokens.
-/// Queries (and keys) are two levels above, the scores' level; keys are three levels above in effect, through the skew.
+/// Queries and keys are two levels above: queries lose one to the masks, keys one to the skew, both one to the product.
 ///
 /// Scores of padded keys or queries, or of heads that do not exist, get the constant `idle` instead, at which the
 /// exponential all but vanishes: sums need no mask.

@@ -1,4 +1,43 @@
-//! Encrypted Transformer layers: tensors of ciphertexts, packings, layers, bootstrap placement.
+//! Transformer layers on CKKS-encrypted activations: tensors of ciphertexts, packings, layers, bootstrap placement.
+//!
+//! Each layer is one file with four facts ([`Layer`]): the levels it takes, the keys it needs, its meaning on plain
+//! tensors, its evaluation on ciphertexts. A [`Network`] wires layers together, places bootstraps by exact dynamic
+//! programming ([`placement`]), knows every key before it is made, and runs. [`encoder`] builds the network of a BERT
+//! encoder from plain weights and calibrated constants ([`Calibration`]).
+//!
+//! [`check`] is the whole test of a layer; here, of an affine map on a small ring without security:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
+//! use aegis_nn::{Layer, Layout, Linear, MODEL, Tensor, check};
+//!
+//! let params = Params::insecure(insecure_levelled_spec(9, 3))?;
+//! let device = aegis_cpu::Cpu::new(params.rns().clone(), 1)?;
+//! let ctx = Context::new(params, Arc::new(device))?;
+//!
+//! // 8 padded tokens of 8 features in 2 heads: 256 slots hold 32 a token.
+//! let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
+//! let weight = Tensor::from_fn(8, 8, |i, o| if i == o { 2.0 } else { 0.1 });
+//! let layer = Linear::new("double", &layout, (MODEL, MODEL), weight, vec![0.5; 8], vec![0.5; 8])?;
+//!
+//! let x = Tensor::from_fn(5, 8, |token, feature| 0.1 * token as f64 - 0.05 * feature as f64);
+//! let report = check(&layer, &ctx, Level(1), &[&x], 1e-5)?;
+//! assert!(report.max_padding < 1e-5, "the three padded rows stay zero");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What every layer keeps
+//! * Rows of padding are zeros, before and after: a row that drifts out of an approximation's range would destroy its
+//!   whole ciphertext. Masks are folded into biases and weights; where a sum or a variance of a row that does not exist
+//!   feeds an approximation, a constant inside its range is added there.
+//! * Token 0 ([CLS], a public position) has its own factors and coefficients: its activations are far larger than the others'.
+//! * Levels and scales are those of the plan; layers go through [`aegis_ckks::Evaluator`] and [`aegis_circuits`] and
+//!   never set either.
+//!
+//! # Non-goals
+//! Training, reading weight files and tokenising (`aegis-models`), making keys for people, several sequences in one ciphertext,
+//! attention masks other than padding at the end, sequences of secret length.
 #![forbid(unsafe_code)]
 
 mod attention;

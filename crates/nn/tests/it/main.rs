@@ -3,5 +3,6 @@
 mod layers;
 mod layout;
 mod model;
+mod slots;
 mod support;
 mod tiny;

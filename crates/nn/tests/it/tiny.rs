@@ -152,7 +152,7 @@ fn exact_layer(layout: &Layout, w: &LayerWeights, x: &Tensor, index: usize) -> (
             row_constant,
             exp_poly: ExpPolynomial { cheb: interpolate(f64::exp, (a, b), 7), a, b, squarings: 2 },
             inv0: InverseCalibration { eps: smallest * 0.8, schedule: schedule(smallest * 0.8) },
-            inv_next: BTreeMap::from([(16, schedule(1.0 / 16.0))]),
+            inv_next: [16, 64, 128].map(|n| (n, schedule(f64::from(n).recip()))).into(),
         },
         ln1: norm_constants(&var1, 1.0),
         ln2: norm_constants(&var2, first_scale),
