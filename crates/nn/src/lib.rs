@@ -41,7 +41,7 @@
 #![forbid(unsafe_code)]
 
 mod attention;
-mod calibration;
+pub mod calibration;
 mod encoder;
 mod error;
 mod gelu;

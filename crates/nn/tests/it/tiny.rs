@@ -1,6 +1,5 @@
 //! A small encoder with made-up weights, its exact meaning, and constants fitted to it.
 
-use std::collections::BTreeMap;
 use std::f64::consts::PI;
 
 use aegis_nn::{
