@@ -85,10 +85,8 @@ impl EvalMod {
 
 /// `2 x^2 - 1`, one level lower.
 fn double_angle(ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
-    let mut sum = Sum::new(ev, x.level(), x.scale() * x.scale());
-    sum.product(x, x)?;
-    sum.double()?;
-    sum.constant(&[-1.0])?;
+    let mut sum = Sum::twice(ev, x, x)?;
+    sum.constant(&[-1.0]);
     sum.rescale()
 }
 

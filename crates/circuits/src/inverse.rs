@@ -29,7 +29,7 @@ pub fn goldschmidt_inverse(ev: &Evaluator, b: &Ciphertext, schedule: &[f64]) -> 
     // a = 2 k - k^2 b, at the scale that the later steps bring to the canonical one.
     let mut sum = Sum::new(ev, b.level(), steps[0].a * ev.params().rescale_factor(b.level()));
     sum.multiple(&[-first * first], b)?;
-    sum.constant(&[2.0 * first])?;
+    sum.constant(&[2.0 * first]);
     let mut a = sum.rescale()?;
     let mut b = b.clone();
     let mut k = *first;
@@ -80,5 +80,5 @@ fn correction(ev: &Evaluator, b: &Ciphertext, k: f64, step: &Step) -> Result<Cip
 }
 
 fn multiply(ev: &Evaluator, x: &Ciphertext, t: &Ciphertext) -> Result<Ciphertext> {
-    Ok(ev.rescale(&ev.mul(x, t)?)?)
+    Ok(ev.relinearize_rescale(ev.mul_no_relin(x, t)?)?)
 }

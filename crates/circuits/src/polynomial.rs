@@ -80,6 +80,33 @@ impl Polynomial {
         Self::chebyshev(coefficients, range)
     }
 
+    /// One polynomial for every slot of a period: slot j has `choices[choose(j)]`, for `j < period`, a power of two. All
+    /// choices have the same range.
+    pub fn select<const C: usize>(
+        choices: [&Self; C],
+        choose: impl Fn(usize) -> usize,
+        period: usize,
+    ) -> Result<Self> {
+        let refuse = |reason| Err(Error::Shape { what: "polynomial", reason });
+        let picks: Vec<usize> = (0..period).map(choose).collect();
+        if let Some(pick) = picks.iter().find(|&&pick| pick >= C) {
+            return refuse(format!("choice {pick} of {C}"));
+        }
+        if choices.iter().any(|p| p.range != choices[0].range) {
+            return refuse("polynomials of different ranges in one ciphertext".into());
+        }
+        let value = |k: usize, slot: usize| {
+            let c = choices[picks[slot]].coefficients.get(k);
+            c.map_or(0.0, |c| c[slot % c.len()])
+        };
+        let vector = |k| {
+            let values: Vec<f64> = (0..period).map(|slot| value(k, slot)).collect();
+            if values.iter().all(|v| *v == values[0]) { values[..1].to_vec() } else { values }
+        };
+        let count = choices.iter().map(|p| p.coefficients.len()).max().unwrap_or(0);
+        Self::chebyshev_slots((0..count).map(vector), choices.first().map_or((-1.0, 1.0), |p| p.range))
+    }
+
     /// The highest degree with a coefficient that is not zero.
     pub fn degree(&self) -> usize {
         self.coefficients.len() - 1
@@ -227,10 +254,10 @@ impl Plan {
             for (k, c) in p.iter().enumerate().skip(1).filter(|(_, c)| !is_zero(c)) {
                 sum.multiple(c, powers.get(k)?)?;
             }
-            return match p.first() {
-                Some(c) if !is_zero(c) => sum.constant(c),
-                _ => Ok(()),
-            };
+            if let Some(c) = p.first().filter(|c| !is_zero(c)) {
+                sum.constant(c);
+            }
+            return Ok(());
         };
         let (q, r) = divide(p, m);
         if let [c] = &q[..] {
@@ -329,11 +356,9 @@ impl<'a> Powers<'a> {
     fn make(&mut self, k: usize) -> Result<Ciphertext> {
         let (a, b) = factors(k);
         let (ta, tb) = (self.get(a)?.clone(), self.get(b)?.clone());
-        let mut sum = Sum::new(self.ev, ta.level().min(tb.level()), ta.scale() * tb.scale());
-        sum.product(&ta, &tb)?;
-        sum.double()?;
+        let mut sum = Sum::twice(self.ev, &ta, &tb)?;
         if a == b {
-            sum.constant(&[-1.0])?;
+            sum.constant(&[-1.0]);
         } else {
             sum.multiple(&[-1.0], &self.get(a - b)?.clone())?;
         }

@@ -2,7 +2,7 @@
 
 use aegis_ckks::{Ciphertext, Evaluator, Level, Plaintext, Product};
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// A sum under construction at one level and scale, not yet rescaled. Terms from higher levels join for free: their
 /// surplus limbs are ignored, and constants are encoded at the scale that makes every term land on that of the sum.
@@ -12,11 +12,21 @@ pub(crate) struct Sum<'a> {
     scale: f64,
     products: Option<Product>,
     linear: Option<Ciphertext>,
+    constant: Option<Vec<f64>>,
 }
 
 impl<'a> Sum<'a> {
     pub(crate) fn new(ev: &'a Evaluator, level: Level, scale: f64) -> Self {
-        Self { ev, level, scale, products: None, linear: None }
+        Self { ev, level, scale, products: None, linear: None, constant: None }
+    }
+
+    /// `2 a b` as a sum.
+    pub(crate) fn twice(ev: &'a Evaluator, a: &Ciphertext, b: &Ciphertext) -> Result<Self> {
+        let mut sum = Self::new(ev, a.level().min(b.level()), a.scale() * b.scale());
+        let mut product = ev.mul_no_relin(a, b)?;
+        ev.scale_and_shift(&mut product, 2, 0.0)?;
+        sum.products = Some(product);
+        Ok(sum)
     }
 
     /// Adds `a b`, whose scales multiply to that of the sum.
@@ -38,49 +48,38 @@ impl<'a> Sum<'a> {
             (&[c], None) => self.ev.mul_scalar(&x, c, scale)?,
             _ => self.ev.mul_plain(&x, &Plaintext::encode_real(self.ev.context(), c, scale, self.level)?)?,
         };
-        self.add(term)
-    }
-
-    /// Adds a constant to every slot, or a vector that repeats over the slots. The sum is not empty.
-    pub(crate) fn constant(&mut self, c: &[f64]) -> Result<()> {
-        self.relinearize()?;
-        if let Some(sum) = &self.linear {
-            self.linear = Some(constant(self.ev, sum, c)?);
-        }
-        Ok(())
-    }
-
-    /// Twice the sum so far.
-    pub(crate) fn double(&mut self) -> Result<()> {
-        self.relinearize()?;
-        if let Some(sum) = &self.linear {
-            self.linear = Some(self.ev.add(sum, sum)?);
-        }
-        Ok(())
-    }
-
-    /// The sum, one level lower. The sum is not empty.
-    pub(crate) fn rescale(mut self) -> Result<Ciphertext> {
-        self.relinearize()?;
-        let sum =
-            self.linear.ok_or_else(|| crate::Error::Shape { what: "sum", reason: "no terms".into() })?;
-        Ok(self.ev.rescale(&sum)?)
-    }
-
-    fn relinearize(&mut self) -> Result<()> {
-        if let Some(products) = self.products.take() {
-            let term = self.ev.relinearize(products)?;
-            self.add(term)?;
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, term: Ciphertext) -> Result<()> {
         match &mut self.linear {
             Some(sum) => self.ev.add_assign(sum, &term)?,
             None => self.linear = Some(term),
         }
         Ok(())
+    }
+
+    /// Sets the constant term: one number, or a vector that repeats over the slots.
+    pub(crate) fn constant(&mut self, c: &[f64]) {
+        self.constant = Some(c.to_vec());
+    }
+
+    /// The sum, one level lower.
+    pub(crate) fn rescale(mut self) -> Result<Ciphertext> {
+        let out = match (self.products, &self.linear) {
+            (Some(mut products), linear) => {
+                if let Some(linear) = linear {
+                    self.ev.accumulate(&mut products, linear)?;
+                }
+                if let Some(&[c]) = self.constant.as_deref() {
+                    self.ev.scale_and_shift(&mut products, 1, c)?;
+                    self.constant = None;
+                }
+                self.ev.relinearize_rescale(products)?
+            }
+            (None, Some(linear)) => self.ev.rescale(linear)?,
+            (None, None) => return Err(Error::Shape { what: "sum", reason: "no terms".into() }),
+        };
+        match &self.constant {
+            Some(c) => constant(self.ev, &out, c),
+            None => Ok(out),
+        }
     }
 }
 

@@ -245,6 +245,33 @@ impl Evaluator {
         self.tensor(&Kernel::MulAdd, product, a, b)
     }
 
+    /// `product += a`, so that both are relinearised and rescaled as one. The ciphertext must reach the product's level
+    /// and have its scale.
+    pub fn accumulate(&self, product: &mut Product, a: &Ciphertext) -> Result<()> {
+        self.check_keys(a)?;
+        self.need("a sum of products", a, product.level)?;
+        check_scales(product.scale, a.scale(), product.level)?;
+        let (dev, basis) = (self.ctx.device(), self.params().basis(product.level));
+        for (component, at) in [(0, 0), (1, 2)] {
+            dev.launch(&Kernel::Add, basis, product.poly.slice_mut(at, 1), &[a.poly().slice(component, 1)])?;
+        }
+        Ok(())
+    }
+
+    /// `product = factor * product + c`. Level and scale unchanged.
+    pub fn scale_and_shift(&self, product: &mut Product, factor: i32, c: f64) -> Result<()> {
+        let (dev, basis) = (self.ctx.device(), self.params().basis(product.level));
+        if factor != 1 {
+            let factor = self.ctx.scalars(basis, factor.into());
+            dev.launch(&Kernel::ScalarMul(factor), basis, product.poly.view_mut(), &[])?;
+        }
+        if c != 0.0 {
+            let c = self.ctx.scalars(basis, rounded(c * product.scale)?);
+            dev.launch(&Kernel::ScalarAdd(c), basis, product.poly.slice_mut(0, 1), &[])?;
+        }
+        Ok(())
+    }
+
     fn tensor(&self, kernel: &Kernel, product: &mut Product, a: &Ciphertext, b: &Ciphertext) -> Result<()> {
         self.counters.products.fetch_add(1, Ordering::Relaxed);
         let (dev, basis) = (self.ctx.device(), self.params().basis(product.level));

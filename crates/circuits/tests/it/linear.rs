@@ -1,1 +1,139 @@
+//! Linear transforms against matrix products in `f64`.
 
+use std::collections::BTreeMap;
+
+use aegis_circuits::{Diagonals, LinearTransform};
+use aegis_ckks::{KeyRequest, Level, insecure_levelled_spec};
+use num_complex::Complex64;
+
+use crate::setup::{Setup, distance, uniform_complex};
+
+/// Random diagonals: every (output, input, index) has its own.
+struct Random {
+    period: usize,
+    zero: Option<i64>,
+}
+
+impl Diagonals for Random {
+    fn period(&self) -> usize {
+        self.period
+    }
+
+    fn diagonal(&self, output: usize, input: usize, index: i64) -> Option<Vec<Complex64>> {
+        let seed = (output * 64 + input) as u64 * 4096 + index.rem_euclid(4096) as u64;
+        (Some(index) != self.zero).then(|| uniform_complex(self.period, seed))
+    }
+}
+
+fn plain(d: &dyn Diagonals, outputs: usize, xs: &[Vec<Complex64>], indices: &[i64]) -> Vec<Vec<Complex64>> {
+    let slots = xs[0].len();
+    let mut out = vec![vec![Complex64::default(); slots]; outputs];
+    for (o, out) in out.iter_mut().enumerate() {
+        for (a, x) in xs.iter().enumerate() {
+            for &index in indices {
+                let Some(diagonal) = d.diagonal(o, a, index) else { continue };
+                for (p, value) in out.iter_mut().enumerate() {
+                    let moved = (p as i64 + index).rem_euclid(slots as i64) as usize;
+                    *value += diagonal[p % diagonal.len()] * x[moved];
+                }
+            }
+        }
+    }
+    out
+}
+
+struct Case {
+    inputs: usize,
+    outputs: usize,
+    indices: Vec<i64>,
+    stride: i64,
+    period: usize,
+    n1: Option<usize>,
+}
+
+#[test]
+fn block_matrices() {
+    let case = |inputs, outputs, indices: Vec<i64>, stride, period, n1| Case {
+        inputs,
+        outputs,
+        indices,
+        stride,
+        period,
+        n1,
+    };
+    let cases = [
+        case(1, 1, vec![0], 1, 1, None),
+        case(1, 1, vec![5], 5, 256, None),
+        case(1, 1, (-7..8).collect(), 1, 16, None),
+        case(1, 1, (-7..8).map(|d| 8 * d).collect(), 8, 64, Some(4)),
+        case(1, 2, (0..16).collect(), 1, 256, None),
+        case(3, 2, vec![-6, -1, 0, 3, 4, 9], 1, 32, Some(3)),
+        case(2, 1, (-4..3).collect(), 1, 8, Some(1)),
+        case(2, 3, (0..9).collect(), 1, 8, Some(100)),
+    ];
+    let s = Setup::insecure(insecure_levelled_spec(9, 2));
+    for (number, c) in cases.into_iter().enumerate() {
+        let mut t = LinearTransform::new(c.inputs, c.outputs, c.indices.clone(), c.stride).unwrap();
+        if let Some(n1) = c.n1 {
+            t = t.with_baby_steps(n1);
+        }
+        let d = Random { period: c.period, zero: c.indices.get(3).copied() };
+        let keys = t.keys(s.ctx.params(), Level(2));
+        let ev = s.evaluator(&keys);
+        let xs: Vec<_> = (0..c.inputs).map(|a| uniform_complex(s.ctx.params().slots(), a as u64)).collect();
+        let cts: Vec<_> = xs.iter().map(|x| s.encrypt(x, Level(2))).collect();
+        let out = t.apply(&ev, &cts, &d).unwrap();
+
+        let counts = ev.counts();
+        assert_eq!(counts.rotations, (t.rotations().0 + t.rotations().1) as u64, "case {number}");
+        let target = s.ctx.params().scale(Level(1));
+        let encoded = t.encode(&s.ctx, &d, Level(2), cts[0].scale(), target).unwrap();
+        let again = t.apply_encoded(&ev, &cts, &encoded).unwrap();
+        let want = plain(&d, c.outputs, &xs, &c.indices);
+        assert_eq!(out.len(), c.outputs);
+        for ((ct, again), want) in out.iter().zip(&again).zip(&want) {
+            let got = s.decrypt(ct);
+            let error = distance(&got, want);
+            assert!(error < 1e-6, "case {number}: off by {error:e}");
+            assert_eq!((ct.level(), ct.level()), (Level(1), again.level()));
+            assert!((ct.scale() / target - 1.0).abs() < 1e-9);
+            assert_eq!(got, s.decrypt(again), "case {number}: encoded in advance");
+        }
+    }
+}
+
+#[test]
+fn every_declared_key_is_needed() {
+    let s = Setup::insecure(insecure_levelled_spec(9, 1));
+    let t = LinearTransform::new(1, 1, -3..5, 1).unwrap().with_baby_steps(3);
+    let keys = t.keys(s.ctx.params(), Level(1));
+    let declared: BTreeMap<_, _> = keys.galois_maps().collect();
+    assert_eq!(declared.len(), 4);
+    let d = Random { period: 16, zero: None };
+    let x = [s.encrypt(&uniform_complex(16, 1), Level(1))];
+    for missing in declared.keys() {
+        let kept = declared.iter().filter(|(map, _)| *map != missing);
+        let request = kept.fold(KeyRequest::new(s.ctx.params().n()), |r, (map, l)| r.galois(*map, *l));
+        assert!(
+            t.apply(&s.evaluator(&request), &x, &d).unwrap_err().to_string().contains("no switching key")
+        );
+    }
+    assert!(t.apply(&s.evaluator(&keys), &x, &d).is_ok());
+}
+
+#[test]
+fn misuse_is_an_error() {
+    assert!(LinearTransform::new(1, 1, [1, 2], 2).is_err());
+    assert!(LinearTransform::new(1, 1, [0], 0).is_err());
+    assert!(LinearTransform::new(0, 1, [0], 1).is_err());
+    assert!(LinearTransform::new(1, 1, [], 1).is_err());
+    let s = Setup::insecure(insecure_levelled_spec(9, 2));
+    let t = LinearTransform::new(2, 1, [0], 1).unwrap();
+    let ev = s.evaluator(&KeyRequest::new(s.ctx.params().n()));
+    let d = Random { period: 1, zero: None };
+    let (high, low) = (s.encrypt_real(&[1.0], Level(2)), s.encrypt_real(&[1.0], Level(1)));
+    assert!(t.apply(&ev, std::slice::from_ref(&high), &d).is_err());
+    assert!(t.apply(&ev, &[high.clone(), low], &d).unwrap_err().to_string().contains("inputs at levels"));
+    let bottom = ev.drop_to(&high, Level(0)).unwrap();
+    assert!(t.apply(&ev, &[bottom.clone(), bottom], &d).unwrap_err().to_string().contains("takes 1 level"));
+}

@@ -1,1 +1,137 @@
+//! Polynomials and inverses against `f64`, their depth, keys and counts.
 
+use aegis_circuits::{Polynomial, PolynomialCost, goldschmidt_inverse};
+use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, insecure_levelled_spec};
+
+use crate::setup::{Setup, complex, distance, uniform};
+
+/// Rounding errors of a level are about `2^(0.9 log2 N - 40)`; every level at most quadruples what came before.
+const TOLERANCE: f64 = 1e-6;
+
+fn run(polynomial: &Polynomial, levels: u32, xs: &[f64]) -> (Ciphertext, Vec<f64>, Evaluator) {
+    let s = Setup::insecure(insecure_levelled_spec(10, levels));
+    let level = s.ctx.params().max_level();
+    let ev = s.evaluator(&polynomial.keys(s.ctx.params(), level));
+    let out = polynomial.evaluate(&ev, &s.encrypt_real(xs, level)).unwrap();
+    let want: Vec<f64> = xs.iter().enumerate().map(|(slot, x)| polynomial.plain(*x, slot)).collect();
+    let error = distance(&s.decrypt(&out), &complex(&want));
+    assert!(error < TOLERANCE, "degree {}: off by {error:e}", polynomial.degree());
+    assert_eq!(out.level(), Level(level.0 - polynomial.depth()), "degree {}", polynomial.degree());
+    assert!((out.scale() / s.ctx.params().scale(out.level()) - 1.0).abs() < 1e-9);
+    (out, want, ev)
+}
+
+#[test]
+fn depth_is_optimal() {
+    for (degree, depth) in [(1, 1), (2, 2), (3, 2), (7, 3), (15, 4), (31, 5), (47, 6), (63, 6)] {
+        let coefficients = uniform(degree + 1, degree as u64).into_iter().map(|c| c / degree as f64);
+        let polynomial = Polynomial::chebyshev(coefficients, (-1.0, 1.0)).unwrap();
+        assert_eq!(polynomial.depth(), depth, "degree {degree}");
+        // With exactly as many levels as the depth, the result ends at level 0.
+        run(&polynomial, depth, &uniform(512, 3));
+    }
+}
+
+#[test]
+fn counts_are_as_declared() {
+    let counted = [(7, (5, 4)), (15, (8, 7)), (31, (13, 10)), (47, (14, 12)), (63, (18, 15))];
+    for (degree, stated) in counted {
+        let coefficients = (0..=degree).map(|k| 1.0 / (k + 1) as f64);
+        let polynomial = Polynomial::chebyshev(coefficients, (-1.0, 1.0)).unwrap();
+        let (_, _, ev) = run(&polynomial, polynomial.depth(), &uniform(512, 3));
+        let counts = ev.counts();
+        let PolynomialCost { products: p, relinearizations: r } = polynomial.cost();
+        assert_eq!((counts.products, counts.key_switches), (p as u64, r as u64), "degree {degree}");
+        assert_eq!((p, r), stated, "degree {degree}");
+    }
+}
+
+#[test]
+fn even_and_odd_functions_skip_half_of_the_work() {
+    let full = Polynomial::interpolate(|x| (3.0 * x + 0.5).cos(), 31, (-1.0, 1.0)).unwrap();
+    for f in [|x: f64| (3.0 * x).cos(), |x: f64| (3.0 * x).sin()] {
+        let half = Polynomial::interpolate(f, 15, (-1.0, 1.0)).unwrap();
+        run(&half, 5, &uniform(512, 4));
+        assert!(half.cost().products < full.cost().products);
+    }
+}
+
+#[test]
+fn a_range_costs_one_level() {
+    let exp = Polynomial::interpolate(f64::exp, 15, (-6.0, 2.0)).unwrap();
+    assert_eq!(exp.depth(), 5);
+    let xs: Vec<f64> = uniform(512, 5).into_iter().map(|x| 4.0 * x - 2.0).collect();
+    let (_, want, _) = run(&exp, 6, &xs);
+    let worst = xs.iter().zip(want).map(|(x, w)| (x.exp() - w).abs()).fold(0.0, f64::max);
+    assert!(worst < 1e-6, "the interpolation is off by {worst:e}");
+}
+
+#[test]
+fn slots_have_their_own_coefficients() {
+    let first = Polynomial::interpolate(|x| x.sin(), 15, (-1.0, 1.0)).unwrap();
+    let rest = Polynomial::interpolate(|x| (2.0 * x).cos(), 15, (-1.0, 1.0)).unwrap();
+    let both = Polynomial::select([&first, &rest], |slot| usize::from(slot % 8 != 0), 8).unwrap();
+    let xs = uniform(512, 6);
+    run(&both, 4, &xs);
+    for (slot, x) in xs.iter().enumerate() {
+        let want = if slot % 8 == 0 { x.sin() } else { (2.0 * x).cos() };
+        assert!((both.plain(*x, slot) - want).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn degenerate_polynomials() {
+    run(&Polynomial::chebyshev([0.25], (-1.0, 1.0)).unwrap(), 1, &uniform(8, 1));
+    run(&Polynomial::chebyshev([0.0], (-2.0, 1.0)).unwrap(), 1, &uniform(8, 1));
+    run(&Polynomial::chebyshev((0..17).map(|k| f64::from(k == 16)), (-1.0, 1.0)).unwrap(), 5, &uniform(8, 1));
+    assert!(Polynomial::chebyshev([f64::NAN], (-1.0, 1.0)).is_err());
+    assert!(Polynomial::chebyshev([1.0, 1.0], (1.0, -1.0)).is_err());
+}
+
+#[test]
+fn a_missing_key_or_level_is_an_error() {
+    let s = Setup::insecure(insecure_levelled_spec(10, 3));
+    let cube = Polynomial::interpolate(|x| x * x * x, 3, (-1.0, 1.0)).unwrap();
+    let x = s.encrypt_real(&[0.5], Level(3));
+    let without = s.evaluator(&KeyRequest::new(s.ctx.params().n()));
+    assert!(cube.evaluate(&without, &x).unwrap_err().to_string().contains("relinearisation"));
+    let low = s.evaluator(&cube.keys(s.ctx.params(), Level(2)));
+    assert!(cube.evaluate(&low, &x).is_err());
+    let x = low.drop_to(&x, Level(1)).unwrap();
+    assert!(cube.evaluate(&low, &x).unwrap_err().to_string().contains("takes 2 levels"));
+}
+
+#[test]
+fn the_inverse_takes_one_level_a_step() {
+    // The fastest schedule for [1/16, 1]; e = 1 - b on the way.
+    let (mut schedule, mut low) = (vec![], 1.0 / 16.0);
+    for _ in 0..5 {
+        let k = 2.0 / (1.0 + low);
+        schedule.push(k);
+        low *= k * (2.0 - k * low);
+    }
+    let xs: Vec<f64> = uniform(512, 8).into_iter().map(|x| 17.0 / 32.0 + 15.0 / 32.0 * x).collect();
+    for steps in 0..=schedule.len() {
+        let s = Setup::insecure(insecure_levelled_spec(10, 6));
+        let level = Level(steps as u32);
+        let ev = s.evaluator(&KeyRequest::new(s.ctx.params().n()).relinearize(level));
+        let out = goldschmidt_inverse(&ev, &s.encrypt_real(&xs, level), &schedule[..steps]).unwrap();
+        let plain = |x: &f64| {
+            let (mut a, mut b) = (1.0, *x);
+            for k in &schedule[..steps] {
+                let t = k * (2.0 - k * b);
+                (a, b) = (a * t, b * t);
+            }
+            a
+        };
+        let want: Vec<f64> = xs.iter().map(plain).collect();
+        let error = distance(&s.decrypt(&out), &complex(&want));
+        assert!(error < 4.0 * TOLERANCE, "{steps} steps: off by {error:e}");
+        assert_eq!(out.level(), Level(0), "{steps} steps");
+        assert!((out.scale() / s.ctx.params().scale(Level(0)) - 1.0).abs() < 1e-9, "{steps} steps");
+        if steps == 5 {
+            let worst = xs.iter().zip(want).map(|(x, y)| (1.0 - x * y).abs()).fold(0.0, f64::max);
+            assert!(worst < 1e-4, "the schedule leaves {worst:e}");
+        }
+    }
+}
