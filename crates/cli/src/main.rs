@@ -2,11 +2,17 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod commands;
+mod embed;
 mod fault;
 mod files;
+mod keys;
 mod memory;
+mod message;
 mod output;
 mod presets;
+mod progress;
+mod session;
 
 use std::process::ExitCode;
 
@@ -17,7 +23,12 @@ use args::{Aegis, Command};
 fn main() -> ExitCode {
     let outcome = match Aegis::parse().command {
         Command::Params => presets::table().and_then(|table| output::line(&table)),
-        _ => Err(anyhow::anyhow!("not built yet")),
+        Command::Keygen(args) => commands::keygen(&args),
+        Command::Encrypt(args) => commands::encrypt(&args),
+        Command::Eval(args) => commands::eval(&args),
+        Command::Decrypt(args) => commands::decrypt(&args),
+        Command::Embed(args) => embed::embed(&args),
+        Command::Demo(args) => embed::demo(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

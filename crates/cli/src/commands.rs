@@ -1,0 +1,199 @@
+//! Client and server apart: keygen, encrypt, eval, decrypt.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use aegis_ckks::KeyGenerator;
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::args::{Decrypt, Encrypt, Eval, Keygen};
+use crate::fault::input;
+use crate::files::{self, Access};
+use crate::keys::{self, Keyset};
+use crate::message::{self, Header, Kind};
+use crate::session::{self, Server};
+use crate::{memory, output, presets};
+
+/// Makes `secret.key`, `eval.keys` and `keyset.json`.
+pub(crate) fn keygen(args: &Keygen) -> Result<()> {
+    let start = Instant::now();
+    let params = presets::find(&args.preset)?;
+    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
+    if !args.force {
+        for path in keys::paths(&args.out) {
+            files::refuse_existing(&path, "pass --force to replace it; what was encrypted under it is lost")?;
+        }
+    }
+    let bert = session::load_model(&args.model)?;
+    let layout = session::layout(&params, &bert, args.max_tokens)?;
+    let seed = keys::seed(args.seed)?;
+    let ctx = session::context(params, args.run.threads)?;
+    let server = Server::new(&ctx, &bert, &layout)?;
+    let generator = KeyGenerator::new(&ctx, seed.derive("keys", 0));
+    let secret = generator.secret_key();
+    let evaluation = generator.evaluation_keys(&secret, &server.request())?;
+    let keyset = Keyset {
+        key_id: secret.id().to_string(),
+        preset: args.preset.clone(),
+        model: bert.identity().to_owned(),
+        padded_tokens: layout.tokens(),
+    };
+    let [secret_path, evaluation_path, _] = keys::paths(&args.out);
+    let (bytes, _) = files::write(&evaluation_path, Access::Normal, |out| Ok(evaluation.write(&ctx, out)?))?;
+    files::write(&secret_path, Access::Secret, |out| Ok(secret.write(&ctx, out)?))?;
+    keyset.write(&args.out)?;
+    let seconds = start.elapsed().as_secs_f64();
+    if args.run.json {
+        return output::line(
+            &json!({
+                "key_id": keyset.key_id,
+                "preset": keyset.preset,
+                "padded_tokens": keyset.padded_tokens,
+                "switching_keys": evaluation.count(),
+                "eval_keys_bytes": bytes,
+                "seconds": seconds,
+                "peak_rss_bytes": memory::peak_rss_bytes(),
+            })
+            .to_string(),
+        );
+    }
+    output::line(&format!(
+        "{} (keep it) and {} ({:.2} GiB, {} keys, for the server): key set {}, texts of up to {} tokens, {seconds:.1} s",
+        secret_path.display(),
+        evaluation_path.display(),
+        bytes as f64 / (1u64 << 30) as f64,
+        evaluation.count(),
+        keyset.key_id,
+        keyset.padded_tokens,
+    ))
+}
+
+/// Encrypts one text.
+pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
+    let keyset = Keyset::read(&args.keys)?;
+    let bert = session::load_model(&args.model)?;
+    if keyset.model != bert.identity() {
+        return Err(input(format!(
+            "the keys were made for the model with sha256 {}, {} has {}; make keys for it",
+            keyset.model,
+            args.model.display(),
+            bert.identity()
+        )));
+    }
+    let params = keys::params_of(&args.keys.join(keys::SECRET))?;
+    let layout = session::layout(&params, &bert, keyset.padded_tokens)?;
+    let query = session::query(&bert, &layout, &args.text)?;
+    let ctx = session::context(params, args.run.threads)?;
+    let secret = keys::read_secret(&ctx, &args.keys)?;
+    keys::check_same_keys(keys::DESCRIPTION, &keyset.key_id, &secret.id().to_string())?;
+    // Bound to the text: equal randomness for two texts under one key would reveal their difference.
+    let seed = keys::seed(args.seed)?.derive(&format!("encrypt {}", args.text), 0);
+    let encrypted = session::encrypt(&ctx, &secret, &layout, &query, &seed)?;
+    let header = Header {
+        kind: Kind::Query,
+        model: bert.identity().to_owned(),
+        shape: query.shape,
+        ciphertexts: encrypted.blocks().len(),
+    };
+    write_message(&ctx, &args.out, &header, encrypted.blocks(), args.run.json)
+}
+
+/// Evaluates the model on an encrypted query. Reads no secret.
+pub(crate) fn eval(args: &Eval) -> Result<()> {
+    let start = Instant::now();
+    let bytes = files::read(&args.input, message::MAX_BYTES)?;
+    let named = |error: anyhow::Error| error.context(format!("{} cannot be used", args.input.display()));
+    let header = message::header(&bytes, Kind::Query).map_err(named)?;
+    let bert = session::load_model(&args.model)?;
+    if header.model != bert.identity() {
+        let (have, want) = (&header.model, bert.identity());
+        return Err(named(input(format!(
+            "it was made for the model with sha256 {have}, this one has {want}; use the same model on both sides"
+        ))));
+    }
+    bert.check_shape(&header.shape).map_err(input).map_err(named)?;
+    let params = keys::params_of(&args.eval_keys)?;
+    let ctx = session::context(params, args.run.threads)?;
+    let (header, blocks) = message::decode(&ctx, &bytes, Kind::Query).map_err(named)?;
+    drop(bytes);
+    let layout = header.shape.layout().map_err(input).map_err(named)?;
+    let server = Server::new(&ctx, &bert, &layout)?;
+    let x = server.input(header.shape.tokens(), blocks).map_err(named)?;
+    let evaluation_keys = Arc::new(keys::read_evaluation(&ctx, &args.eval_keys)?);
+    for block in x.blocks() {
+        keys::check_same_keys(
+            &args.input.display().to_string(),
+            &block.key_id().to_string(),
+            &evaluation_keys.id().to_string(),
+        )?;
+    }
+    if !server.request().is_covered_by(&evaluation_keys) {
+        return Err(input(format!(
+            "{} does not serve this model with {} padded tokens; make keys with `aegis keygen` for this model",
+            args.eval_keys.display(),
+            header.shape.padded_tokens()
+        )));
+    }
+    let done = server.evaluate(&evaluation_keys, &x)?;
+    let header = Header { kind: Kind::Result, ciphertexts: done.result.blocks().len(), ..header };
+    write_message(&ctx, &args.out, &header, done.result.blocks(), args.run.json)?;
+    eprintln!("{}", crate::progress::table(&done.rows));
+    eprintln!("evaluated in {:.1} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Decrypts a result to an embedding.
+pub(crate) fn decrypt(args: &Decrypt) -> Result<()> {
+    let keyset = Keyset::read(&args.keys)?;
+    let bytes = files::read(&args.input, message::MAX_BYTES)?;
+    let named = |error: anyhow::Error| error.context(format!("{} cannot be used", args.input.display()));
+    let params = keys::params_of(&args.keys.join(keys::SECRET))?;
+    let ctx = session::context(params, args.run.threads)?;
+    let secret = keys::read_secret(&ctx, &args.keys)?;
+    let (header, blocks) = message::decode(&ctx, &bytes, Kind::Result).map_err(named)?;
+    if header.model != keyset.model || header.shape.padded_tokens() != keyset.padded_tokens {
+        return Err(named(input("it is the result of another model or of other keys")));
+    }
+    for block in &blocks {
+        keys::check_same_keys(
+            &args.input.display().to_string(),
+            &block.key_id().to_string(),
+            &secret.id().to_string(),
+        )?;
+    }
+    let embedding = session::decrypt(&ctx, &secret, &header.shape, &blocks)?;
+    if args.run.json {
+        return output::line(&json!({ "tokens": header.shape.tokens(), "embedding": embedding }).to_string());
+    }
+    let shown: Vec<String> = embedding.iter().map(|v| format!("{v:.6}")).collect();
+    output::line(&shown.join(" "))
+}
+
+fn write_message(
+    ctx: &aegis_ckks::Context,
+    path: &std::path::Path,
+    header: &Header,
+    blocks: &[aegis_ckks::Ciphertext],
+    json: bool,
+) -> Result<()> {
+    let bytes = message::encode(ctx, header, blocks)?;
+    let (size, sha256) = files::write(path, Access::Normal, |out| Ok(out.write_all(&bytes)?))?;
+    if json {
+        let line = json!({
+            "path": path,
+            "tokens": header.shape.tokens(),
+            "padded_tokens": header.shape.padded_tokens(),
+            "ciphertexts": blocks.len(),
+            "bytes": size,
+            "ciphertext_sha256": sha256,
+        });
+        return output::line(&line.to_string());
+    }
+    output::line(&format!(
+        "{}: {} tokens, {:.1} MiB",
+        path.display(),
+        header.shape.tokens(),
+        size as f64 / (1 << 20) as f64
+    ))
+}

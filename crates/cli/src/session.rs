@@ -1,0 +1,137 @@
+//! A model prepared for one parameter set: what client and server compute, without any file.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use aegis_circuits::Bootstrapper;
+use aegis_ckks::{
+    Ciphertext, Context, EvaluationKeys, Evaluator, KeyRequest, OpCounts, Params, SecretKey, Seed,
+};
+use aegis_cpu::Cpu;
+use aegis_models::{Bert, Query, QueryShape};
+use aegis_nn::placement::Plan;
+use aegis_nn::{CtTensor, Layout, MODEL, Network};
+use anyhow::{Context as _, Result};
+
+use crate::fault::{BlameInput, input};
+use crate::presets::DEFAULT_TOKENS;
+use crate::progress::{Progress, StageRow};
+
+/// A device context for these parameters; without a number, every core works.
+pub(crate) fn context(params: Params, threads: Option<NonZeroUsize>) -> Result<Context> {
+    let device =
+        Cpu::new(params.rns().clone(), thread_count(threads)).context("cannot open the CPU as a device")?;
+    Context::new(params, Arc::new(device)).context("cannot prepare the parameters")
+}
+
+/// Worker threads asked for, or as many as there are cores.
+pub(crate) fn thread_count(threads: Option<NonZeroUsize>) -> usize {
+    threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+}
+
+/// Reads a model directory.
+pub(crate) fn load_model(dir: &Path) -> Result<Bert> {
+    Bert::load(dir).blame_input(format!("model {}", dir.display()))
+}
+
+/// Where a model's values sit for texts of up to `tokens` tokens, and for the usual length at least.
+pub(crate) fn layout(params: &Params, bert: &Bert, tokens: usize) -> Result<Layout> {
+    let tokens = tokens.max(DEFAULT_TOKENS.min(bert.config().positions));
+    bert.layout(params.slots(), tokens)
+        .blame_input(format!("texts of {tokens} tokens do not fit the model or preset {}", params.name()))
+}
+
+/// The client's first step: a text made ready for encryption.
+pub(crate) fn query(bert: &Bert, layout: &Layout, text: &str) -> Result<Query> {
+    bert.query(layout, text).blame_input("the text cannot be embedded")
+}
+
+/// Encrypts a query at the level where the network starts.
+pub(crate) fn encrypt(
+    ctx: &Context,
+    secret: &SecretKey,
+    layout: &Layout,
+    query: &Query,
+    seed: &Seed,
+) -> Result<CtTensor> {
+    Ok(aegis_nn::encrypt(ctx, secret, layout, MODEL, &query.hidden, ctx.params().fresh_level(), seed)?)
+}
+
+/// The client's last step: the unit-length embedding in an encrypted result.
+pub(crate) fn decrypt(
+    ctx: &Context,
+    secret: &SecretKey,
+    shape: &QueryShape,
+    blocks: &[Ciphertext],
+) -> Result<Vec<f64>> {
+    let slots = |ct| Ok(secret.decrypt(ctx, ct)?.iter().map(|v| v.re).collect());
+    let slots: Vec<Vec<f64>> = blocks.iter().map(slots).collect::<aegis_ckks::Result<_>>()?;
+    Ok(shape.finish(&slots)?)
+}
+
+/// The server's part: a network, planned.
+pub(crate) struct Server {
+    ctx: Context,
+    network: Network,
+    plan: Plan,
+    bootstrapper: Bootstrapper,
+}
+
+/// What an evaluation gives.
+pub(crate) struct Evaluation {
+    pub(crate) result: CtTensor,
+    pub(crate) counts: OpCounts,
+    pub(crate) rows: Vec<StageRow>,
+}
+
+impl Server {
+    /// Plans the whole network for this layout.
+    pub(crate) fn new(ctx: &Context, bert: &Bert, layout: &Layout) -> Result<Self> {
+        let calibration = bert.calibration().blame_input("the model's calibration cannot be used")?;
+        let network =
+            bert.network(layout, &calibration).blame_input("the model does not fit the encrypted network")?;
+        let preset = ctx.params().name();
+        let plan =
+            network.place(ctx.params()).blame_input(format!("preset {preset} does not carry this model"))?;
+        let bootstrapper = Bootstrapper::new(ctx, ctx.params().slots())
+            .blame_input(format!("preset {preset} cannot evaluate a model"))?;
+        Ok(Self { ctx: ctx.clone(), network, plan, bootstrapper })
+    }
+
+    /// Every key that an evaluation uses.
+    pub(crate) fn request(&self) -> KeyRequest {
+        self.network.keys(self.ctx.params(), &self.plan).merge(&self.bootstrapper.keys())
+    }
+
+    /// The encrypted input of a query, checked: its number of ciphertexts and their level.
+    pub(crate) fn input(&self, tokens: usize, blocks: Vec<Ciphertext>) -> Result<CtTensor> {
+        let fresh = self.ctx.params().fresh_level();
+        if let Some(block) = blocks.iter().find(|b| b.level() != fresh) {
+            let (have, want) = (block.level().0, fresh.0);
+            return Err(input(format!(
+                "the query is at level {have}, the model starts at level {want}; encrypt the text again"
+            )));
+        }
+        CtTensor::new(self.network.layout(), MODEL, tokens, blocks)
+            .blame_input("the query does not fit the model")
+    }
+
+    /// Runs the network, showing progress.
+    pub(crate) fn evaluate(&self, keys: &Arc<EvaluationKeys>, x: &CtTensor) -> Result<Evaluation> {
+        let ev = Evaluator::new(&self.ctx, Arc::clone(keys));
+        let mut progress = Progress::new(&self.network.stages(self.ctx.params(), &self.plan));
+        let result = self.network.run(&ev, &self.plan, Some(&self.bootstrapper), x, &mut progress);
+        let rows = progress.into_rows();
+        Ok(Evaluation { result: result.context("evaluation failed")?, counts: ev.counts(), rows })
+    }
+
+    /// The stages in which the plain network, with the same approximations, leaves a calibrated range on this text.
+    pub(crate) fn excursions(&self, bert: &Bert, query: &Query) -> Result<Vec<String>> {
+        let (_, excursions) = bert.embed_approximated(&self.network, query)?;
+        let shown = |e: &aegis_nn::Excursion| {
+            format!("{}: {:.4} outside [{:.4}, {:.4}]", e.stage, e.value, e.range.0, e.range.1)
+        };
+        Ok(excursions.iter().map(shown).collect())
+    }
+}
