@@ -1,14 +1,15 @@
 //! Scores of queries against keys, and values weighted by probabilities, on packed heads.
 //!
-//! Both are sums over the shift `e` of coordinates, `-G < e < G`, of products of ciphertexts; with the *skewed* keys
-//! `K^[g, t] = k[g, t + g]` and the mask `M_e[g] = (0 <= g + e < G)`,
+//! Both are sums over the shift `e` of coordinates, `-G < e < G`, of products of ciphertexts; with the
+//! *skewed* keys `K^[g, t] = k[g, t + g]` and the mask `M_e[g] = (0 <= g + e < G)`,
 //!
 //! ```text
-//! score_i[m, t] = sum_e (M_e o rot(q, e hb)) o rot(K^, e (hb - Fb) + i G Fb)      = q[t] . k[t + iG + m]
-//! out[g, t]     = sum_(i,e) rot(A_i, e hb) o (M_e o rot(V^, (iG + e) Fb))         = sum_m A_i[m, t] v[g, t + iG + m]
+//! score_i[m, t] = sum_e (M_e o rot(q, e hb)) o rot(K^, e (hb - Fb) + i G Fb) = q[t] . k[t + iG + m]
+//! out[g, t] = sum_(i,e) rot(A_i, e hb) o (M_e o rot(V^, (iG + e) Fb)) = sum_m A_i[m, t] v[g, t + iG + m]
 //! ```
 //!
-//! All products of one output are summed before its single relinearisation. See decision 0003 for the derivation.
+//! All products of one output are summed before its single relinearisation. See decision 0003 for the
+//! derivation.
 
 use aegis_circuits::{Diagonals, LinearTransform};
 use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params, Product};
@@ -86,11 +87,12 @@ fn finish(ev: &Evaluator, sum: Option<Product>) -> Result<Ciphertext> {
     Ok(ev.relinearize_rescale(sum)?)
 }
 
-/// Attention scores, shifted and scaled for the polynomial that follows: `q . k + c_h(n)` for head h and n tokens.
-/// Queries and keys are two levels above: queries lose one to the masks, keys one to the skew, both one to the product.
+/// Attention scores, shifted and scaled for the polynomial that follows: `q . k + c_h(n)` for head h and n
+/// tokens. Queries and keys are two levels above: queries lose one to the masks, keys one to the skew, both
+/// one to the product.
 ///
-/// Scores of padded keys or queries, or of heads that do not exist, get the constant `idle` instead, at which the
-/// exponential all but vanishes: sums need no mask.
+/// Scores of padded keys or queries, or of heads that do not exist, get the constant `idle` instead, at
+/// which the exponential all but vanishes: sums need no mask.
 pub struct Scores {
     layout: Layout,
     /// For each head the constant without its part in log n.
@@ -102,7 +104,8 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// Scores with the constant `row_constant[h] - log_n_factor * ln n` for head h, and `idle` where there is no score.
+    /// Scores with the constant `row_constant[h] - log_n_factor * ln n` for head h, and `idle` where there
+    /// is no score.
     pub fn new(layout: &Layout, row_constant: Vec<f64>, log_n_factor: f64, idle: f64) -> Result<Self> {
         Ok(Self { layout: layout.clone(), row_constant, log_n_factor, idle, skew: Skew::new(layout)? })
     }
@@ -193,8 +196,8 @@ impl Layer for Scores {
     }
 }
 
-/// Values weighted by scores: `out[t] = sum_key a[t, key] v[key]` for each head. The scores are one level above the
-/// output, the values three.
+/// Values weighted by scores: `out[t] = sum_key a[t, key] v[key]` for each head. The scores are one level
+/// above the output, the values three.
 pub struct Attend {
     layout: Layout,
     skew: Skew,

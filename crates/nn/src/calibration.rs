@@ -1,4 +1,5 @@
-//! The constants of a model's approximations: polynomials, ranges, inverse schedules. One file belongs to one model.
+//! The constants of a model's approximations: polynomials, ranges, inverse schedules. One file belongs to
+//! one model.
 
 use std::collections::BTreeMap;
 
@@ -38,8 +39,8 @@ pub struct LayerCalibration {
     pub bounds: Bounds,
 }
 
-/// Largest magnitude of each kind of value, as measured on the calibration texts and widened by a quarter; the error
-/// of a bootstrap is relative to it.
+/// Largest magnitude of each kind of value, as measured on the calibration texts and widened by a quarter;
+/// the error of a bootstrap is relative to it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Bounds {
@@ -96,7 +97,8 @@ pub struct SoftmaxCalibration {
     pub normalise_and_square_rounds: u32,
     /// `2^-k`, by which scores are multiplied.
     pub score_scale: f64,
-    /// For each head what is subtracted from the keys (after `score_scale`): it shifts rows and changes no probability.
+    /// For each head what is subtracted from the keys (after `score_scale`): it shifts rows and changes no
+    /// probability.
     pub key_bias_offset_delta: Vec<Vec<f64>>,
     /// For each head what is subtracted from its scores, with log n.
     pub row_constant: Vec<f64>,
@@ -126,7 +128,8 @@ pub struct NormCalibration {
     pub var_range: (f64, f64),
     /// Chebyshev coefficients of `1/sqrt` on the range.
     pub cheb: Vec<f64>,
-    /// Factor on token 0 ahead of the normalisation, which LayerNorm cancels: [CLS] has a variance far above the others'.
+    /// Factor on token 0 ahead of the normalisation, which LayerNorm cancels: CLS has a variance far above
+    /// the others'.
     pub token0_scale: f64,
 }
 
@@ -151,8 +154,8 @@ pub struct TokenZero {
 }
 
 impl Calibration {
-    /// Checks that every constant is finite and makes sense, and that the file is for this model: its name (unless
-    /// `model` is `None`), number of layers, heads and head dimension.
+    /// Checks that every constant is finite and makes sense, and that the file is for this model: its name
+    /// (unless `model` is `None`), number of layers, heads and head dimension.
     pub fn validate(&self, model: Option<&str>, layers: usize, heads: usize, head_dim: usize) -> Result<()> {
         let fail = |place: &str, reason: String| Err(Error::Calibration { place: place.into(), reason });
         if let Some(model) = model

@@ -1,8 +1,9 @@
 //! A Transformer encoder (post-LayerNorm, as BERT) assembled from layers.
 //!
-//! Constants are folded into weights wherever that saves a level: `1/sqrt(G)`, the score scale and the normalisation of
-//! the exponential's input into queries and keys, that of the activation's input into the feed-forward network's first
-//! matrix, the factors on token 0 into LayerNorm's weights and the activation's coefficients.
+//! Constants are folded into weights wherever that saves a level: `1/sqrt(G)`, the score scale and the
+//! normalisation of the exponential's input into queries and keys, that of the activation's input into the
+//! feed-forward network's first matrix, the factors on token 0 into LayerNorm's weights and the activation's
+//! coefficients.
 
 use crate::attention::{Attend, Scores};
 use crate::calibration::{Calibration, LayerCalibration};
@@ -225,8 +226,8 @@ impl Builder<'_> {
         self.one(Normalise::context(layout), &[context, inverse], bounds.context)
     }
 
-    /// A LayerNorm of which row 0 comes multiplied by `first_scale` in effect; the outputs have row 0 multiplied by
-    /// `versions`.
+    /// A LayerNorm of which row 0 comes multiplied by `first_scale` in effect; the outputs have row 0
+    /// multiplied by `versions`.
     fn norm(
         &mut self,
         x: ValueId,
@@ -248,15 +249,16 @@ impl Builder<'_> {
         self.network.add(&self.group, scale, &[made[0], inverse], &bounds)
     }
 
-    /// Attention output, residual and the first LayerNorm: the feed-forward network's input and the next residual.
+    /// Attention output, residual and the first LayerNorm: the feed-forward network's input and the next
+    /// residual.
     fn norm1(&mut self, x: ValueId, context: ValueId) -> Result<(ValueId, ValueId)> {
         let c = self.constants;
         let map = &self.weights.output;
         let output = self.linear("output", (MODEL, MODEL), map, map.bias.clone())?;
         let output = self.one(output, &[context], c.bounds.residual1)?;
         let sum = self.one(Residual::new(self.layout), &[x, output], c.bounds.residual1)?;
-        // Row 0 of the first version meets the activation's own range for token 0 through the common weights; the
-        // second carries the factor of the second LayerNorm.
+        // Row 0 of the first version meets the activation's own range for token 0 through the common
+        // weights; the second carries the factor of the second LayerNorm.
         let ((a, b), (a0, b0)) = (c.gelu.range, c.gelu.token0.range);
         let versions = vec![(b - a) / (b0 - a0), c.ln2.token0_scale];
         let made = self.norm(sum, false, c.ln1.token0_scale, versions, c.bounds.norm1)?;

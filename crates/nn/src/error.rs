@@ -36,8 +36,8 @@ pub enum Error {
     },
     /// An activation left the range its approximation was made for.
     #[error(
-        "{stage}: the value {value} is outside the calibrated range [{low}, {high}]; the result would be wrong, \
-         calibrate on texts like this one"
+        "{stage}: the value {value} is outside the calibrated range [{low}, {high}]; the result would \
+         be wrong, calibrate on texts like this one"
     )]
     OutOfRange {
         /// Where.
@@ -51,7 +51,8 @@ pub enum Error {
     },
     /// No placement of bootstraps gets through.
     #[error(
-        "{stage} needs {need} levels, at most {have} are there between two bootstraps; use a longer modulus chain"
+        "{stage} needs {need} levels, at most {have} are there between two bootstraps; use a longer \
+         modulus chain"
     )]
     Placement {
         /// The stage that cannot be reached or run.

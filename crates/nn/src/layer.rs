@@ -35,8 +35,8 @@ pub struct ValidRange {
 
 /// One encrypted operation on whole tensors, in one file: levels, keys, meaning, evaluation.
 ///
-/// A layer that runs *at level e* takes each input at `e + above` and gives each output at `e + above`, all at the
-/// canonical scale of their level; rows beyond the real tokens are zeros before and after.
+/// A layer that runs *at level e* takes each input at `e + above` and gives each output at `e + above`, all
+/// at the canonical scale of their level; rows beyond the real tokens are zeros before and after.
 pub trait Layer: Send + Sync {
     /// A short name for tables and errors.
     fn name(&self) -> &str;
@@ -100,8 +100,9 @@ impl std::fmt::Display for CheckReport {
     }
 }
 
-/// The whole test of a layer: encrypts `inputs`, runs it at `level` with the keys it declares and no others, and compares
-/// every output with [`Layer::plain`], its level with the declared one, and its padded rows with zero.
+/// The whole test of a layer: encrypts `inputs`, runs it at `level` with the keys it declares and no others,
+/// and compares every output with [`Layer::plain`], its level with the declared one, and its padded rows
+/// with zero.
 ///
 /// Fails with [`Error::Check`] naming the fact that does not hold, or with the error that the layer ran into
 /// (a missing key among them).

@@ -1,9 +1,12 @@
-//! LayerNorm in three parts, so that a bootstrap can fall between them: moments, inverse square root, scaling.
+//! LayerNorm in three parts, so that a bootstrap can fall between them: moments, inverse square root,
+//! scaling.
 //!
-//! The variance is the mean square minus the square of the mean, one level less deep than centring first; residual
-//! streams have means far below their deviations, so nothing cancels (measured over 851 texts: |mean| < 0.6 sigma).
-//! LayerNorm ignores a factor on a row, so token 0, whose variance can be a hundred times the others', is scaled by a
-//! public constant first; the factor is folded into masks and weights.
+//! The variance is the mean square minus the square of the mean, one level less deep than centring first;
+//! residual streams have means far below their deviations, so nothing cancels (measured over 851 texts:
+//! |mean| < 0.6 sigma).
+//!
+//! LayerNorm ignores a factor on a row, so token 0, whose variance can be a hundred times the others', is
+//! scaled by a public constant first; the factor is folded into masks and weights.
 
 use aegis_circuits::Polynomial;
 use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
@@ -12,8 +15,8 @@ use crate::calibration::NormCalibration;
 use crate::ops::{BlockSum, add_vector, bring, mul_vector, no_keys, sum_steps};
 use crate::{Content, CtTensor, Error, Layer, Layout, MODEL, Port, Result, Tensor, ValidRange};
 
-/// From a matrix: its rows without their means (one level down), and the variances of the rows, normalised from their
-/// calibrated range to `[-1, 1]` (two levels down).
+/// From a matrix: its rows without their means (one level down), and the variances of the rows, normalised
+/// from their calibrated range to `[-1, 1]` (two levels down).
 pub struct Moments {
     layout: Layout,
     range: (f64, f64),
@@ -39,7 +42,8 @@ impl Moments {
         -(self.range.0 + self.range.1) / (self.range.1 - self.range.0)
     }
 
-    /// A vector that is `value` in the first slot of each token, for token 0 times `first_scale`, and zero elsewhere.
+    /// A vector that is `value` in the first slot of each token, for token 0 times `first_scale`, and zero
+    /// elsewhere.
     fn heads_of_blocks(&self, value: f64) -> Vec<f64> {
         self.layout.vector(|t, f| match (t, f) {
             (0, 0) => value * self.first_scale,
@@ -184,8 +188,8 @@ impl Layer for InverseSqrt {
     }
 }
 
-/// `gamma * centred / sigma + beta`, in one or more versions that differ by a factor on token 0. The centred rows are two
-/// levels above the output, the inverse deviations one.
+/// `gamma * centred / sigma + beta`, in one or more versions that differ by a factor on token 0. The centred
+/// rows are two levels above the output, the inverse deviations one.
 pub struct Scale {
     layout: Layout,
     gamma: Vec<f64>,
@@ -195,8 +199,8 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// Scaling of rows whose row 0 was taken with the factor `first_scale` by [`Moments`]; output `i` has row 0
-    /// multiplied by `versions[i]`.
+    /// Scaling of rows whose row 0 was taken with the factor `first_scale` by [`Moments`]; output `i` has
+    /// row 0 multiplied by `versions[i]`.
     pub fn new(
         layout: &Layout,
         (gamma, beta): (Vec<f64>, Vec<f64>),

@@ -4,10 +4,11 @@ use crate::{Content, Error, Result, Tensor};
 
 /// The token-slow packing of a Transformer's matrices (decision 0003).
 ///
-/// With `S` slots and `T` padded tokens (a power of two) a ciphertext holds `Fb = S/T` features of every token:
-/// slot `t * Fb + f`. A head of dimension `G = D/H` has its coordinate `g` and its head `h` inside a block interleaved,
-/// `f = g * hb + h` with `hb = Fb/G` heads a ciphertext, so that a shift by `hb` slots moves to the next coordinate
-/// of every head at once. Hidden features stand in their own order. Slots without a feature or a token hold zeros.
+/// With `S` slots and `T` padded tokens (a power of two) a ciphertext holds `Fb = S/T` features of every
+/// token: slot `t * Fb + f`. A head of dimension `G = D/H` has its coordinate `g` and its head `h` inside a
+/// block interleaved, `f = g * hb + h` with `hb = Fb/G` heads a ciphertext, so that a shift by `hb` slots
+/// moves to the next coordinate of every head at once. Hidden features stand in their own order. Slots
+/// without a feature or a token hold zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     slots: usize,
@@ -18,9 +19,9 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// A layout of `tokens` padded tokens, `dim` features in `heads` heads and `hidden` features of the feed-forward
-    /// network, in `slots` slots. Slots, tokens and the head dimension are powers of two; a block must hold a head,
-    /// and there must be at least as many tokens as coordinates in a head.
+    /// A layout of `tokens` padded tokens, `dim` features in `heads` heads and `hidden` features of the
+    /// feed-forward network, in `slots` slots. Slots, tokens and the head dimension are powers of two; a
+    /// block must hold a head, and there must be at least as many tokens as coordinates in a head.
     pub fn new(slots: usize, tokens: usize, dim: usize, heads: usize, hidden: usize) -> Result<Self> {
         let fail = |why: String| Err(Error::Layout(why));
         if heads == 0 || dim == 0 || hidden == 0 || !dim.is_multiple_of(heads) {
@@ -139,7 +140,8 @@ impl Layout {
         (0..self.block()).map(value).collect()
     }
 
-    /// The column of a plain tensor at local feature `f` of token `t`, block `j`; `None` for a slot without one.
+    /// The column of a plain tensor at local feature `f` of token `t`, block `j`; `None` for a slot without
+    /// one.
     ///
     /// The row of every content is the token. Scores have the column `h * T + key`, row sums the column `h`.
     fn column(&self, content: Content, j: usize, t: usize, f: usize) -> Option<usize> {

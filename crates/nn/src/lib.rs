@@ -1,9 +1,10 @@
-//! Transformer layers on CKKS-encrypted activations: tensors of ciphertexts, packings, layers, bootstrap placement.
+//! Transformer layers on CKKS-encrypted activations: tensors of ciphertexts, packings, layers, bootstrap
+//! placement.
 //!
-//! Each layer is one file with four facts ([`Layer`]): the levels it takes, the keys it needs, its meaning on plain
-//! tensors, its evaluation on ciphertexts. A [`Network`] wires layers together, places bootstraps by exact dynamic
-//! programming ([`placement`]), knows every key before it is made, and runs. [`encoder`] builds the network of a BERT
-//! encoder from plain weights and calibrated constants ([`Calibration`]).
+//! Each layer is one file with four facts ([`Layer`]): the levels it takes, the keys it needs, its meaning
+//! on plain tensors, its evaluation on ciphertexts. A [`Network`] wires layers together, places bootstraps
+//! by exact dynamic programming ([`placement`]), knows every key before it is made, and runs. [`encoder`]
+//! builds the network of a BERT encoder from plain weights and calibrated constants ([`Calibration`]).
 //!
 //! [`check`] is the whole test of a layer; here, of an affine map on a small ring without security:
 //!
@@ -28,16 +29,17 @@
 //! ```
 //!
 //! # What every layer keeps
-//! * Rows of padding are zeros, before and after: a row that drifts out of an approximation's range would destroy its
-//!   whole ciphertext. Masks are folded into biases and weights; where a sum or a variance of a row that does not exist
-//!   feeds an approximation, a constant inside its range is added there.
-//! * Token 0 ([CLS], a public position) has its own factors and coefficients: its activations are far larger than the others'.
-//! * Levels and scales are those of the plan; layers go through [`aegis_ckks::Evaluator`] and [`aegis_circuits`] and
-//!   never set either.
+//! * Rows of padding are zeros, before and after: a row that drifts out of an approximation's range would
+//!   destroy its whole ciphertext. Masks are folded into biases and weights; where a sum or a variance of a
+//!   row that does not exist feeds an approximation, a constant inside its range is added there.
+//! * Token 0 (CLS, a public position) has its own factors and coefficients: its activations are far larger
+//!   than the others'.
+//! * Levels and scales are those of the plan; layers go through [`aegis_ckks::Evaluator`] and
+//!   [`aegis_circuits`] and never set either.
 //!
 //! # Non-goals
-//! Training, reading weight files and tokenising (`aegis-models`), making keys for people, several sequences in one ciphertext,
-//! attention masks other than padding at the end, sequences of secret length.
+//! Training, reading weight files and tokenising (`aegis-models`), making keys for people, several sequences
+//! in one ciphertext, attention masks other than padding at the end, sequences of secret length.
 #![forbid(unsafe_code)]
 
 mod attention;

@@ -9,9 +9,10 @@ use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor};
 
 /// `y = x W + b` for each token, with a bias of its own for token 0. One level.
 ///
-/// In packing P3 a block matrix has `2 Fb - 1` diagonals that do not wrap (decision 0003): what a rotation brings in from
-/// the neighbouring token meets a zero. Each diagonal repeats for every token, so that it is encoded as a polynomial
-/// of `2 Fb` words a limb, on the fly; no encoded weights are kept. The bias has zeros in padded rows.
+/// In packing P3 a block matrix has `2 Fb - 1` diagonals that do not wrap (decision 0003): what a rotation
+/// brings in from the neighbouring token meets a zero. Each diagonal repeats for every token, so that it is
+/// encoded as a polynomial of `2 Fb` words a limb, on the fly; no encoded weights are kept. The bias has
+/// zeros in padded rows.
 pub struct Linear {
     name: String,
     layout: Layout,
@@ -24,7 +25,8 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// A map with `weight` (input columns x output columns) and a bias for each output, token 0 having `first_bias`.
+    /// A map with `weight` (input columns x output columns) and a bias for each output, token 0 having
+    /// `first_bias`.
     pub fn new(
         name: &str,
         layout: &Layout,

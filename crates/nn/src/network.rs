@@ -79,7 +79,8 @@ pub struct StageInfo {
     pub work: u64,
 }
 
-/// Follows a run. The device has finished a stage when [`Observer::end`] is called, so that an observer can take times.
+/// Follows a run. The device has finished a stage when [`Observer::end`] is called, so that an observer can
+/// take times.
 pub trait Observer {
     /// A stage begins.
     fn begin(&mut self, _stage: &StageInfo) {}
@@ -94,8 +95,8 @@ impl Observer for () {}
 const BOOTSTRAP_WORK: u64 = 150_000;
 
 impl Network {
-    /// A network with one input of `ciphertexts` blocks and values up to `bound`, and no layers yet: the result is the
-    /// input.
+    /// A network with one input of `ciphertexts` blocks and values up to `bound`, and no layers yet: the
+    /// result is the input.
     pub fn new(layout: &Layout, name: &str, ciphertexts: usize, bound: f64) -> Self {
         let mut graph = Graph::new();
         let input = graph.input(name, ciphertexts, bound);
@@ -107,8 +108,8 @@ impl Network {
         self.input
     }
 
-    /// Adds a layer on values made before; `bounds` holds the largest magnitude of each output, infinite where it must
-    /// not be bootstrapped. Returns the outputs.
+    /// Adds a layer on values made before; `bounds` holds the largest magnitude of each output, infinite
+    /// where it must not be bootstrapped. Returns the outputs.
     pub fn add(
         &mut self,
         group: &str,
@@ -169,7 +170,8 @@ impl Network {
         place(&self.graph, Range::of(params))
     }
 
-    /// Every key that a run by this plan uses, at the highest level of its use. The bootstrapper's own come on top.
+    /// Every key that a run by this plan uses, at the highest level of its use. The bootstrapper's own come
+    /// on top.
     pub fn keys(&self, params: &Params, plan: &Plan) -> KeyRequest {
         let requests = self.nodes.iter().zip(&plan.steps).map(|(n, step)| n.layer.keys(params, step.level));
         requests.fold(KeyRequest::new(params.n()), |all, request| all.merge(&request))
@@ -247,8 +249,8 @@ impl Network {
 
     /// Runs the plan on an encrypted input at the fresh level.
     ///
-    /// Fails before anything is computed when the plan bootstraps and `bootstrapper` is `None`, or when the keys do
-    /// not cover the plan.
+    /// Fails before anything is computed when the plan bootstraps and `bootstrapper` is `None`, or when the
+    /// keys do not cover the plan.
     pub fn run(
         &self,
         ev: &Evaluator,

@@ -24,7 +24,8 @@ pub(crate) fn mul_vector(ev: &Evaluator, x: &Ciphertext, values: &[f64]) -> Resu
     Ok(ev.rescale(&mul_vector_lazy(ev, x, values)?)?)
 }
 
-/// `x` summed over `width` rotations by multiples of `step`: `sum_i rot(x, i * step)`, `width` a power of two.
+/// `x` summed over `width` rotations by multiples of `step`: `sum_i rot(x, i * step)`, `width` a power of
+/// two.
 pub(crate) fn sum_steps(ev: &Evaluator, x: &Ciphertext, step: i64, width: usize) -> Result<Ciphertext> {
     let mut sum = x.clone();
     for steps in doublings(step, width) {
@@ -48,8 +49,9 @@ pub(crate) fn bring(ev: &Evaluator, x: &Ciphertext, level: Level) -> Result<Ciph
     Ok(ev.adjust(x, level, ev.params().scale(level))?)
 }
 
-/// Sum over the slots `f, f + step, ...` of each block (`width` of them), put back in all of them: sum, keep the first
-/// `step` slots of a block, spread. `factor` multiplies on the way, which is the one level it takes.
+/// Sum over the slots `f, f + step, ...` of each block (`width` of them), put back in all of them: sum, keep
+/// the first `step` slots of a block, spread. `factor` multiplies on the way, which is the one level it
+/// takes.
 pub(crate) struct BlockSum {
     pub(crate) block: usize,
     pub(crate) step: usize,
@@ -78,8 +80,8 @@ impl BlockSum {
     }
 }
 
-/// Rotations of one ciphertext by `e * step` for `e` rising from `-reach` to `reach - 1`: baby steps hoisted, one
-/// rotation a giant step, so that a walk needs few keys.
+/// Rotations of one ciphertext by `e * step` for `e` rising from `-reach` to `reach - 1`: baby steps
+/// hoisted, one rotation a giant step, so that a walk needs few keys.
 pub(crate) struct Walk {
     step: i64,
     reach: i64,
@@ -89,7 +91,8 @@ pub(crate) struct Walk {
     start: Ciphertext,
 }
 
-/// Baby steps of a [`Walk`]. With eight, a walk over 64 rotations takes 8 single and 56 hoisted ones, with 9 keys.
+/// Baby steps of a [`Walk`]. With eight, a walk over 64 rotations takes 8 single and 56 hoisted ones, with 9
+/// keys.
 const WALK_BABIES: i64 = 8;
 
 impl Walk {

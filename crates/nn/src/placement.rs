@@ -1,10 +1,10 @@
 //! Where to bootstrap, and at which level each stage runs: exact dynamic programming.
 //!
-//! A computation is a sequence of stages over values. A value has a level; a stage that runs at level `e` needs each
-//! of its inputs at `e + depth` and gives each output at `e + above`. Between stages any live values can be
-//! bootstrapped, from the base level or higher, to the fresh level; two real ciphertexts of bounds within the same
-//! power of two share one bootstrap. The plan found has the cheapest bootstraps, and among those the least work, because
-//! a stage costs in proportion to the limbs it runs on.
+//! A computation is a sequence of stages over values. A value has a level; a stage that runs at level `e`
+//! needs each of its inputs at `e + depth` and gives each output at `e + above`. Between stages any live
+//! values can be bootstrapped, from the base level or higher, to the fresh level; two real ciphertexts of
+//! bounds within the same power of two share one bootstrap. The plan found has the cheapest bootstraps, and
+//! among those the least work, because a stage costs in proportion to the limbs it runs on.
 //!
 //! The program walks through the stages with every undominated assignment of levels to the live values. It is
 //! exact: [`Plan`]s are compared with exhaustive search in the tests.
@@ -15,8 +15,8 @@ use aegis_ckks::{Level, Params};
 
 use crate::{Error, Result};
 
-/// Cost of a bootstrap of two real ciphertexts, and of one. A single one saves half of EvalMod: measured 0.91 s and 0.63 s
-/// at N = 2^11, two threads.
+/// Cost of a bootstrap of two real ciphertexts, and of one. A single one saves half of EvalMod: measured
+/// 0.91 s and 0.63 s at N = 2^11, two threads.
 const PAIR_COST: u64 = 3;
 /// See [`PAIR_COST`].
 const SINGLE_COST: u64 = 2;
@@ -32,8 +32,8 @@ pub struct Value {
     pub name: String,
     /// Number of ciphertexts, each with a real message.
     pub ciphertexts: u32,
-    /// Largest magnitude in a slot: the error of a bootstrap is relative to it. Infinite where the value must not be
-    /// bootstrapped.
+    /// Largest magnitude in a slot: the error of a bootstrap is relative to it. Infinite where the value
+    /// must not be bootstrapped.
     pub bound: f64,
 }
 

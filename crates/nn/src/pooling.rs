@@ -5,8 +5,8 @@ use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
 use crate::ops::{no_keys, sum_keys, sum_steps};
 use crate::{CtTensor, Layer, Layout, MODEL, Port, Result, Tensor};
 
-/// The mean over the real tokens, as a tensor of one row (every row of slots holds it). One level. Padded rows are
-/// zeros, so that the sum needs no mask. Normalising the result is the client's.
+/// The mean over the real tokens, as a tensor of one row (every row of slots holds it). One level. Padded
+/// rows are zeros, so that the sum needs no mask. Normalising the result is the client's.
 pub struct MeanPool {
     layout: Layout,
 }

@@ -1,8 +1,9 @@
 //! Softmax without a maximum, by normalise-and-square.
 //!
-//! `softmax(s) = normalise(square(... normalise(exp(s / 2^k))))`, k rounds (Cho, Hanrot, Kim, Park, Stehlé 2024,
-//! arXiv 2410.11184). A row is shifted by a change of the key bias and constants that are folded into the scores; the
-//! inverses run on ciphertexts of sums, and the last one multiplies the attention context instead of the scores.
+//! `softmax(s) = normalise(square(... normalise(exp(s / 2^k))))`, k rounds (Cho, Hanrot, Kim, Park, Stehlé
+//! 2024, arXiv 2410.11184). A row is shifted by a change of the key bias and constants that are folded into
+//! the scores; the inverses run on ciphertexts of sums, and the last one multiplies the attention context
+//! instead of the scores.
 
 use aegis_circuits::{Polynomial, goldschmidt_inverse};
 use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
@@ -11,7 +12,8 @@ use crate::calibration::{ExpPolynomial, goldschmidt};
 use crate::ops::{BlockSum, add_vector, bring, no_keys};
 use crate::{Content, CtTensor, Layer, Layout, MODEL, Port, Result, Tensor, ValidRange};
 
-/// `p(u)^(2^k)` of scores normalised to `[-1, 1]`: an exponential. Levels of the polynomial and one a squaring.
+/// `p(u)^(2^k)` of scores normalised to `[-1, 1]`: an exponential. Levels of the polynomial and one a
+/// squaring.
 pub struct Exp {
     layout: Layout,
     polynomial: Polynomial,
@@ -83,8 +85,8 @@ impl Layer for Exp {
 
 /// The sum of each row of the scores of a head, in all slots of the head. One level.
 ///
-/// Padded keys hold next to nothing after the exponential, so they need no mask. Where there is no row (a padded query, a
-/// head that does not exist) the sum is set to `IDLE_SUM`, which no inverse minds.
+/// Padded keys hold next to nothing after the exponential, so they need no mask. Where there is no row (a
+/// padded query, a head that does not exist) the sum is set to `IDLE_SUM`, which no inverse minds.
 pub struct RowSum {
     layout: Layout,
 }

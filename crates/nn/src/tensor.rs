@@ -158,10 +158,11 @@ pub enum Content {
 /// One matrix of model features.
 pub const MODEL: Content = Content::Model { parts: 1 };
 
-/// An encrypted tensor: a grid of ciphertexts, each with its level, and the number of tokens that are not padding.
+/// An encrypted tensor: a grid of ciphertexts, each with its level, and the number of tokens that are not
+/// padding.
 ///
-/// The rows beyond [`CtTensor::rows`] hold zeros (within noise): every layer keeps it so, because a padded row that
-/// drifts out of an approximation's range would destroy the whole ciphertext.
+/// The rows beyond [`CtTensor::rows`] hold zeros (within noise): every layer keeps it so, because a padded
+/// row that drifts out of an approximation's range would destroy the whole ciphertext.
 #[derive(Clone, Debug)]
 pub struct CtTensor {
     layout: Layout,
@@ -171,7 +172,8 @@ pub struct CtTensor {
 }
 
 impl CtTensor {
-    /// A tensor of `rows` real tokens from its ciphertexts, in the order of the axes of `content`, the last fastest.
+    /// A tensor of `rows` real tokens from its ciphertexts, in the order of the axes of `content`, the last
+    /// fastest.
     pub fn new(layout: &Layout, content: Content, rows: usize, blocks: Vec<Ciphertext>) -> Result<Self> {
         let want = layout.blocks(content);
         if blocks.len() != want || rows == 0 || rows > layout.tokens() {

@@ -1,5 +1,5 @@
-//! Proofs of the packed algorithms on plain slot vectors: rotations, masks and products only, against matrix algebra.
-//! They say that decision 0003 is right, whatever the encryption does.
+//! Proofs of the packed algorithms on plain slot vectors: rotations, masks and products only, against matrix
+//! algebra. They say that decision 0003 is right, whatever the encryption does.
 
 use aegis_nn::{Content, Layout, MODEL, Tensor};
 
