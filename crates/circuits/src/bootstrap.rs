@@ -217,12 +217,26 @@ impl Bootstrapper {
         Ok(ev.reinterpret(&sine, fresh)?)
     }
 
-    fn params(&self) -> &Params {
+    pub(crate) fn spec(&self) -> &BootstrapSpec {
+        &self.spec
+    }
+
+    pub(crate) fn eval_mod(&self) -> &EvalMod {
+        &self.eval_mod
+    }
+
+    /// Level, number of diagonals and their period, of a stage of SlotsToCoeffs (`low`) or CoeffsToSlots.
+    pub(crate) fn stage_facts(&self, low: bool, i: usize) -> (Level, usize, usize) {
+        let stage = if low { &self.to_coeffs[i] } else { &self.to_slots[i] };
+        (stage.level, stage.matrix.indices().count(), stage.matrix.period())
+    }
+
+    pub(crate) fn params(&self) -> &Params {
         self.ctx.params()
     }
 
     /// Level at which CoeffsToSlots ends and EvalMod begins.
-    fn split_level(&self) -> Level {
+    pub(crate) fn split_level(&self) -> Level {
         Level(self.params().max_level().0 - self.spec.coeffs_to_slots)
     }
 
@@ -233,7 +247,7 @@ impl Bootstrapper {
     }
 
     /// Scale after stage `i` of SlotsToCoeffs, for messages as a fraction of the bound.
-    fn low_scale(&self, i: usize) -> f64 {
+    pub(crate) fn low_scale(&self, i: usize) -> f64 {
         if i + 1 == self.to_coeffs.len() {
             self.params().base_modulus() as f64 / f64::from(self.spec.message_ratio_log2).exp2()
         } else {
@@ -242,13 +256,13 @@ impl Bootstrapper {
     }
 
     /// Scale at which a raised ciphertext holds `t / (K q0)`: the projection multiplies by N/2n.
-    fn raised_scale(&self) -> f64 {
+    pub(crate) fn raised_scale(&self) -> f64 {
         let q0 = self.params().base_modulus() as f64;
         q0 * self.eval_mod.range() * (self.params().slots() / self.slots) as f64
     }
 
     /// Scale after CoeffsToSlots: adding the conjugate doubles the real part, and the scale with it.
-    fn split_scale(&self) -> f64 {
+    pub(crate) fn split_scale(&self) -> f64 {
         self.eval_mod.input_scale(self.params(), self.split_level()) / 2.0
     }
 }

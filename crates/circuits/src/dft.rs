@@ -140,14 +140,20 @@ fn layer(len: usize, slots: usize, block: impl Fn(usize) -> [Complex64; 4]) -> D
     DiagonalMatrix { period: len, stride: half, diagonals }
 }
 
-/// Cuts the layers into `levels` runs of nearly equal length, longer ones first, and multiplies each run out.
-fn merge(layers: Vec<DiagonalMatrix>, slots: usize, levels: usize) -> Vec<DiagonalMatrix> {
-    let (count, mut layers) = (layers.len(), layers.into_iter());
-    let run = |level: usize| {
-        let length = count / levels + usize::from(level < count % levels);
-        layers.by_ref().take(length).reduce(|a, b| a.then(&b, slots)).unwrap_or_else(DiagonalMatrix::identity)
+/// How many of the `log2(slots)` layers each of `levels` levels takes: nearly equal counts, larger ones first.
+pub(crate) fn layers(slots: usize, levels: usize) -> Vec<u32> {
+    let (count, levels) = (slots.ilog2(), levels as u32);
+    (0..levels).map(|level| count / levels + u32::from(level < count % levels)).collect()
+}
+
+/// Multiplies out the layers of each level.
+fn merge(all: Vec<DiagonalMatrix>, slots: usize, levels: usize) -> Vec<DiagonalMatrix> {
+    let mut all = all.into_iter();
+    let run = |count: u32| {
+        let level = all.by_ref().take(count as usize);
+        level.reduce(|a, b| a.then(&b, slots)).unwrap_or_else(DiagonalMatrix::identity)
     };
-    (0..levels).map(run).collect()
+    layers(slots, levels).into_iter().map(run).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Circuits over CKKS.
 #![forbid(unsafe_code)]
 mod bootstrap;
+mod budget;
 mod dft;
 mod error;
 mod eval_mod;
@@ -10,6 +11,7 @@ mod polynomial;
 mod sum;
 
 pub use bootstrap::Bootstrapper;
+pub use budget::Budget;
 pub use dft::{DiagonalMatrix, coeffs_to_slots, slots_to_coeffs};
 pub use error::{Error, Result};
 pub use eval_mod::EvalMod;
