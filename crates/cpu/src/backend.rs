@@ -9,7 +9,7 @@ use crate::engine::{Engine, Launch};
 use crate::memory::Buffer;
 use crate::operand::Operand;
 use crate::queue::{Executor, Job};
-use crate::simd::portable as simd;
+use crate::simd::{Isa, Simd};
 
 /// A CPU as a device.
 ///
@@ -26,6 +26,14 @@ impl Cpu {
     ///
     /// Fails with [`Error::Device`] when the system refuses a thread.
     pub fn new(rns: Arc<Rns>, threads: usize) -> Result<Self> {
+        let best = Isa::available().pop().unwrap_or(Isa::Portable);
+        Self::with_isa(rns, threads, best)
+    }
+
+    /// As [`Cpu::new`], on a given instruction set: for tests and comparisons. Fails with [`Error::Device`] when the
+    /// machine lacks it.
+    pub fn with_isa(rns: Arc<Rns>, threads: usize, isa: Isa) -> Result<Self> {
+        let simd = Simd::new(isa)?;
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
@@ -38,7 +46,7 @@ impl Cpu {
             Some(builder.thread_name(|i| format!("aegis-cpu-{i}")).build().map_err(|e| refused(&e))?)
         };
         let executor = Executor::new(threads == 1).map_err(|e| refused(&e))?;
-        Ok(Self { executor, engine: Arc::new(Engine::new(rns, workers)) })
+        Ok(Self { executor, engine: Arc::new(Engine::new(rns, workers, simd)) })
     }
 
     /// Bytes in buffers that are alive: held by the host or by queued launches, and written at least once.
@@ -84,7 +92,7 @@ impl Backend for Cpu {
                 match &data {
                     Host::Residues(words) => row.copy_from_slice(&words[task * n..][..n]),
                     Host::Signed(words) => {
-                        simd::reduce_signed(
+                        engine.simd.reduce_signed(
                             engine.prime(limbs.limbs()[position]),
                             row,
                             &words[poly * n..][..n],

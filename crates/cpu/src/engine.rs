@@ -1,7 +1,7 @@
 //! Runs one job at a time: tables, threads and the dispatch of kernels.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aegis_hal::{Kernel, Shape};
 use aegis_ring::{BaseConv, Basis, Factor, Galois, LimbId, NttTable, Rns};
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::memory::{Buffer, Pool};
 use crate::operand::Operand;
-use crate::simd::Prime;
+use crate::simd::{Prime, Simd, Table};
 
 /// A checked launch, with handles of its buffers.
 pub(crate) struct Launch {
@@ -30,23 +30,20 @@ struct Cache {
 pub(crate) struct Engine {
     pub(crate) rns: Arc<Rns>,
     pub(crate) pool: Arc<Pool>,
-    tables: Vec<NttTable>,
+    pub(crate) simd: Simd,
+    /// For each limb, the tables of every size, made on first use.
+    tables: Vec<[OnceLock<Table>; 18]>,
     primes: Vec<Prime>,
     threads: Option<rayon::ThreadPool>,
     cache: Mutex<Cache>,
 }
 
 impl Engine {
-    /// An engine with this many workers, or none for work on the calling thread.
-    pub(crate) fn new(rns: Arc<Rns>, threads: Option<rayon::ThreadPool>) -> Self {
-        let build =
-            || rns.moduli().par_iter().map(|q| NttTable::new(q, rns.log_n())).collect::<Result<Vec<_>, _>>();
-        let tables = match &threads {
-            Some(pool) => pool.install(build),
-            None => rns.moduli().iter().map(|q| NttTable::new(q, rns.log_n())).collect(),
-        };
+    /// An engine with these workers, or none for work on the calling thread.
+    pub(crate) fn new(rns: Arc<Rns>, threads: Option<rayon::ThreadPool>, simd: Simd) -> Self {
         Self {
-            tables: tables.expect("an Rns holds NTT primes only"),
+            simd,
+            tables: rns.moduli().iter().map(|_| Default::default()).collect(),
             primes: rns.moduli().iter().map(Prime::new).collect(),
             rns,
             pool: Arc::default(),
@@ -59,14 +56,19 @@ impl Engine {
         &self.primes[limb.index()]
     }
 
-    pub(crate) fn table(&self, limb: LimbId) -> &NttTable {
-        &self.tables[limb.index()]
+    /// Twiddle factors for rows of `n` words. The root of a smaller ring is a power of that of the large one, because
+    pub(crate) fn table(&self, limb: LimbId, n: usize) -> &Table {
+        self.tables[limb.index()][n.ilog2() as usize].get_or_init(|| {
+            let table = NttTable::new(self.rns.modulus(limb), n.ilog2());
+            self.simd.table(table.expect("an Rns holds NTT primes only"))
+        })
     }
 
     /// `weight / n` as a factor: the scale of an inverse transform that multiplies by `weight` on the way.
     pub(crate) fn inverse_scale(&self, limb: LimbId, n: usize, weight: u64) -> Factor {
-        let table = self.table(limb);
-        Factor::new(table.modulus().mul(table.inverse_of(n), weight), table.modulus())
+        let q = self.rns.modulus(limb);
+        let inverse = q.inv(n as u64).expect("a power of two is invertible modulo an odd prime");
+        Factor::new(q.mul(inverse, weight), q)
     }
 
     pub(crate) fn conversion(&self, from: &Basis, to: &Basis) -> Arc<BaseConv> {

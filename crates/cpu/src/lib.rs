@@ -35,3 +35,4 @@ mod queue;
 mod simd;
 
 pub use backend::Cpu;
+pub use simd::Isa;

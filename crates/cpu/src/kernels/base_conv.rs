@@ -4,7 +4,6 @@ use aegis_ring::{BaseConv, Basis, Factor};
 
 use crate::engine::Engine;
 use crate::operand::Rows;
-use crate::simd::portable as simd;
 
 /// Words of one pass: the rows of eight input limbs are 32 KiB and stay in L1 for all output limbs.
 const BLOCK: usize = 512;
@@ -18,7 +17,7 @@ impl Engine {
                 let row = unsafe { input.row(poly, input.position(limb)) };
                 let y = &mut y[i];
                 y.copy_from_slice(&row[start..start + y.len()]);
-                simd::scalar_mul(self.prime(limb), y, table.weight(i));
+                self.simd.scalar_mul(self.prime(limb), y, table.weight(i));
             }
         });
     }
@@ -42,7 +41,12 @@ impl Engine {
             let (y, x) = unsafe { (remainder.row_mut(poly, i), source.row(poly, source.position(limb))) };
             y.copy_from_slice(x);
             // The weight of the conversion rides on the scaling of the inverse transform.
-            simd::intt(self.table(limb), y, self.inverse_scale(limb, n, table.weight(i).value));
+            self.simd.intt(
+                self.prime(limb),
+                self.table(limb, n),
+                y,
+                self.inverse_scale(limb, n, table.weight(i).value),
+            );
         });
         let lifted = self.scratch(polys, limbs, n);
         // SAFETY: as above.
@@ -63,9 +67,9 @@ impl Engine {
             // SAFETY: each task has its own row of the scratch and of the output. The source is the output itself
             // or another buffer; the slice of the source ends before the row of the output is borrowed.
             let lifted = unsafe { lifted.row_mut(poly, index) };
-            simd::ntt(self.table(limb), lifted);
+            self.simd.ntt(self.prime(limb), self.table(limb, n), lifted);
             // SAFETY: as above.
-            simd::sub_scale(
+            self.simd.sub_scale(
                 prime,
                 lifted,
                 unsafe { source.row(poly, source.position(limb)) },
@@ -94,12 +98,12 @@ impl Engine {
             let (rows, u) = scratch.split_at_mut(from.len() * block);
             load(poly, start, &mut rows.chunks_exact_mut(block).collect::<Vec<_>>());
             let y: Vec<&[u64]> = rows.chunks_exact(block).collect();
-            simd::overflow(table, u, &y);
+            self.simd.overflow(table, u, &y);
             for (k, limb) in limbs.iter().enumerate() {
                 let p = self.prime(limb);
                 // SAFETY: each task has its own words of the output; the rows `y` are copies.
                 let o = unsafe { out.part_mut(poly, positions[k], start, block) };
-                simd::convert(p, o, &y, table.images(k), u, p.modulus.neg(table.product(k)));
+                self.simd.convert(p, o, &y, table.images(k), u, p.modulus.neg(table.product(k)));
             }
         });
     }

@@ -5,7 +5,6 @@ use aegis_ring::{Basis, Factor};
 
 use crate::engine::Engine;
 use crate::operand::Rows;
-use crate::simd::portable as simd;
 
 /// Words of one task: 64 KiB of each operand, about 10 us.
 const TASK: usize = 8192;
@@ -63,9 +62,9 @@ impl Engine {
     ) {
         let p = self.prime(limb);
         let last = match (kernel, ins) {
-            (Kernel::MulAdd, [Some(a), Some(b)]) => return simd::mul_add(p, out, a, b),
+            (Kernel::MulAdd, [Some(a), Some(b)]) => return self.simd.mul_add(p, out, a, b),
             (Kernel::ScalarMulAdd(c), [Some(a), _]) => {
-                return simd::scalar_mul_add(p, out, Factor::new(c[index], &p.modulus), a);
+                return self.simd.scalar_mul_add(p, out, Factor::new(c[index], &p.modulus), a);
             }
             (Kernel::Add | Kernel::Sub | Kernel::Mul, [Some(a), Some(b)]) => {
                 out.copy_from_slice(a);
@@ -79,11 +78,11 @@ impl Engine {
             _ => &[],
         };
         match kernel {
-            Kernel::Add => simd::add(p, out, last),
-            Kernel::Sub => simd::sub(p, out, last),
-            Kernel::Mul => simd::mul(p, out, last),
-            Kernel::ScalarMul(c) => simd::scalar_mul(p, out, Factor::new(c[index], &p.modulus)),
-            Kernel::ScalarAdd(c) => simd::scalar_add(p, out, c[index]),
+            Kernel::Add => self.simd.add(p, out, last),
+            Kernel::Sub => self.simd.sub(p, out, last),
+            Kernel::Mul => self.simd.mul(p, out, last),
+            Kernel::ScalarMul(c) => self.simd.scalar_mul(p, out, Factor::new(c[index], &p.modulus)),
+            Kernel::ScalarAdd(c) => self.simd.scalar_add(p, out, c[index]),
             Kernel::Copy => {}
             other => unreachable!("{} is not word by word", other.name()),
         }

@@ -5,7 +5,6 @@ use aegis_ring::Basis;
 use super::elementwise::expand;
 use crate::engine::Engine;
 use crate::operand::Rows;
-use crate::simd::portable as simd;
 
 /// Words of one task.
 const BLOCK: usize = 1024;
@@ -43,7 +42,7 @@ impl Engine {
                     let values: Vec<&[u64]> = (0..terms).map(|i| &value(i)[start..start + block]).collect();
                     // SAFETY: each task has its own words of the output.
                     let o = unsafe { out.part_mut(row * columns + column, out_at, start, block) };
-                    simd::inner_product(self.prime(limb), o, accumulate, &weights, &values);
+                    self.simd.inner_product(self.prime(limb), o, accumulate, &weights, &values);
                 }
             }
         });

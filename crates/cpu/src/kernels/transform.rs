@@ -4,17 +4,17 @@ use aegis_ring::{Basis, Galois};
 
 use crate::engine::Engine;
 use crate::operand::Rows;
-use crate::simd::portable as simd;
 
 impl Engine {
     pub(crate) fn ntt(&self, limbs: &Basis, out: Rows<'_>, ins: &[Rows<'_>]) {
-        self.rows(limbs, out, ins, |limb, row| simd::ntt(self.table(limb), row));
+        let n = out.n();
+        self.rows(limbs, out, ins, |limb, row| self.simd.ntt(self.prime(limb), self.table(limb, n), row));
     }
 
     pub(crate) fn intt(&self, limbs: &Basis, out: Rows<'_>, ins: &[Rows<'_>]) {
         let n = out.n();
         self.rows(limbs, out, ins, |limb, row| {
-            simd::intt(self.table(limb), row, self.inverse_scale(limb, n, 1));
+            self.simd.intt(self.prime(limb), self.table(limb, n), row, self.inverse_scale(limb, n, 1));
         });
     }
 
@@ -47,7 +47,7 @@ impl Engine {
             // SAFETY: each task has its own row of the output; the input is another buffer.
             let (row, x) =
                 unsafe { (out.row_mut(poly, out.position(limb)), input.row(poly, input.position(limb))) };
-            simd::permute(row, x, &permutation);
+            self.simd.permute(row, x, &permutation);
         });
     }
 }

@@ -1,8 +1,43 @@
 //! Arithmetic on rows of residues, one module an instruction set, all with the same functions and the same bits.
 
-use aegis_ring::{Factor, Modulus};
+use aegis_hal::{Error, Result};
+use aegis_ring::{BaseConv, Factor, Modulus, NttTable};
 
-pub(crate) mod portable;
+#[cfg(target_arch = "x86_64")]
+mod ifma;
+mod portable;
+
+/// An instruction set that this crate has code for. The results are the same on all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Scalar code.
+    Portable,
+    /// AVX-512 with 52-bit integer multiplication.
+    Ifma,
+}
+
+impl Isa {
+    /// True when this machine has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512ifma")
+                    && is_x86_feature_detected!("avx512dq")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+
+    /// All that this machine has, the fastest last.
+    pub fn available() -> Vec<Self> {
+        [Self::Portable, Self::Ifma].into_iter().filter(|isa| isa.is_available()).collect()
+    }
+}
 
 /// A prime with the constants that every path uses.
 #[derive(Clone, Copy, Debug)]
@@ -25,4 +60,96 @@ impl Prime {
             high: Factor::new(modulus.reduce(1 << 52), modulus),
         }
     }
+}
+
+/// Twiddle factors of one prime and size, in the layout of some path.
+pub(crate) enum Table {
+    Scalar(NttTable),
+    #[cfg(target_arch = "x86_64")]
+    Ifma(ifma::Table),
+}
+
+/// The functions of one path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Simd(Isa);
+
+impl Simd {
+    /// Fails when the machine lacks the instructions: the proof that the calls below rest on.
+    pub(crate) fn new(isa: Isa) -> Result<Self> {
+        if isa.is_available() {
+            Ok(Self(isa))
+        } else {
+            Err(Error::Device(format!("this machine has no {isa:?}")))
+        }
+    }
+
+    pub(crate) fn table(self, t: NttTable) -> Table {
+        match self.0 {
+            // A tile of the vector code is 64 words.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Ifma if t.n() >= 64 => Table::Ifma(ifma::Table::new(&t)),
+            _ => Table::Scalar(t),
+        }
+    }
+
+    /// Forward transform. In and out: `[0, q)`.
+    pub(crate) fn ntt(self, p: &Prime, t: &Table, x: &mut [u64]) {
+        match t {
+            Table::Scalar(t) => portable::ntt(t, x),
+            // SAFETY: only a path that was found available makes such tables.
+            #[cfg(target_arch = "x86_64")]
+            Table::Ifma(t) => unsafe { ifma::ntt(p, t, x) },
+        }
+    }
+
+    /// Inverse transform times `n * scale`. In and out: `[0, q)`.
+    pub(crate) fn intt(self, p: &Prime, t: &Table, x: &mut [u64], scale: Factor) {
+        match t {
+            Table::Scalar(t) => portable::intt(t, x, scale),
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Table::Ifma(t) => unsafe { ifma::intt(p, t, x, scale) },
+        }
+    }
+}
+
+/// Methods that call the function of the same name of the path.
+macro_rules! forward {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*);)*) => {
+        impl Simd {
+            $($(#[$doc])* pub(crate) fn $name(self, $($arg: $type),*) {
+                portable::$name($($arg),*)
+            })*
+        }
+    };
+}
+
+forward! {
+    /// `out += b`. In and out: `[0, q)`.
+    fn add(p: &Prime, out: &mut [u64], b: &[u64]);
+    /// `out -= b`. In and out: `[0, q)`.
+    fn sub(p: &Prime, out: &mut [u64], b: &[u64]);
+    /// `out *= b`. In and out: `[0, q)`.
+    fn mul(p: &Prime, out: &mut [u64], b: &[u64]);
+    /// `out += a * b`. In and out: `[0, q)`.
+    fn mul_add(p: &Prime, out: &mut [u64], a: &[u64], b: &[u64]);
+    /// `out *= c`. In and out: `[0, q)`.
+    fn scalar_mul(p: &Prime, out: &mut [u64], c: Factor);
+    /// `out += c * a`. In and out: `[0, q)`.
+    fn scalar_mul_add(p: &Prime, out: &mut [u64], c: Factor, a: &[u64]);
+    /// `out += c`. In and out: `[0, q)`.
+    fn scalar_add(p: &Prime, out: &mut [u64], c: u64);
+    /// `out = (a - out) * c`. In and out: `[0, q)`.
+    fn sub_scale(p: &Prime, out: &mut [u64], a: &[u64], c: Factor);
+    /// `out[j] = x[permutation[j]]`.
+    fn permute(out: &mut [u64], x: &[u64], permutation: &[u32]);
+    /// Residues of signed words.
+    fn reduce_signed(p: &Prime, out: &mut [u64], x: &[i64]);
+    /// `out = sum over i of w[i] * x[i]`, plus `out` when accumulating, word by word. In and out: `[0, q)`.
+    fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&[u64]], x: &[&[u64]]);
+    /// The multiples of Q to take off for every word of the rows `y`, each in `[0, q_i)`.
+    fn overflow(c: &BaseConv, u: &mut [u64], y: &[&[u64]]);
+    /// `out = sum over i of y[i] * images[i] + u * correction`. In: `images`, `correction` in `[0, p)`, `u` at most
+    /// the number of rows. Out: `[0, p)`.
+    fn convert(p: &Prime, out: &mut [u64], y: &[&[u64]], images: &[u64], u: &[u64], correction: u64);
 }

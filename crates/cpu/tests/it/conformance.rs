@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aegis_cpu::Cpu;
+use aegis_cpu::{Cpu, Isa};
 use aegis_hal::{Device, conformance};
 use aegis_ring::{Rns, primes};
 
@@ -19,11 +19,11 @@ pub(crate) fn ring(log_n: u32) -> Arc<Rns> {
 
 #[test]
 fn every_kernel_agrees_with_the_reference() {
-    for log_n in [3, 4, 6] {
-        for threads in [1, 3] {
-            let dev: Device = Arc::new(Cpu::new(ring(log_n), threads).unwrap());
-            for seed in 1..4 {
-                conformance::check(&dev, seed).unwrap();
+    for isa in Isa::available() {
+        for log_n in [3, 4, 6, 7, 8] {
+            for threads in [1, 3] {
+                let dev: Device = Arc::new(Cpu::with_isa(ring(log_n), threads, isa).unwrap());
+                conformance::check(&dev, 1).unwrap_or_else(|e| panic!("{isa:?}, {threads} threads: {e}"));
             }
         }
     }
@@ -31,6 +31,10 @@ fn every_kernel_agrees_with_the_reference() {
 
 #[test]
 fn larger_rings_agree_with_scalar_transforms() {
-    let dev: Device = Arc::new(Cpu::new(ring(12), 2).unwrap());
-    conformance::check(&dev, 1).unwrap();
+    for isa in Isa::available() {
+        for log_n in [9, 11, 14] {
+            let dev: Device = Arc::new(Cpu::with_isa(ring(log_n), 2, isa).unwrap());
+            conformance::check(&dev, 1).unwrap_or_else(|e| panic!("{isa:?}: {e}"));
+        }
+    }
 }
