@@ -1,20 +1,25 @@
-//! A BERT encoder as a sentence embedder: its files, its plain meaning, and the client's and the server's part of an encrypted run.
+//! A BERT encoder as a sentence embedder: its files, its plain meaning, and the client's and the server's
+//! part of an encrypted run.
 
 mod config;
 mod embeddings;
 mod plain;
+mod query;
 mod tensors;
 mod tokenizer;
 mod weights;
 
 use std::path::{Path, PathBuf};
 
+use aegis_nn::{EncoderWeights, LayerWeights};
 use sha2::{Digest, Sha256};
+
+pub(crate) use plain::{Stage, encode_layer, gelu, moments};
 
 pub use config::Config;
 pub use embeddings::Embeddings;
+pub use query::{Query, QueryShape};
 pub use tokenizer::{Tokenizer, Tokens};
-pub use weights::{LayerWeights, Linear, Norm};
 
 use crate::error::Result;
 use crate::files;
@@ -26,15 +31,15 @@ pub struct Bert {
     config: Config,
     tokenizer: Tokenizer,
     embeddings: Embeddings,
-    layers: Vec<LayerWeights>,
+    weights: EncoderWeights,
     identity: String,
 }
 
 impl Bert {
     /// Reads `config.json`, `tokenizer.json` and `model.safetensors` in `dir`.
     ///
-    /// Tensor names may carry the prefix `bert.`; LayerNorm parameters may be called `weight`/`bias` or `gamma`/`beta`; formats
-    /// are F32, F16 and BF16; `pooler` and `cls` are ignored.
+    /// Tensor names may carry the prefix `bert.`; LayerNorm parameters may be called `weight`/`bias` or
+    /// `gamma`/`beta`; formats are F32, F16 and BF16; `pooler` and `cls` are ignored.
     ///
     /// # Errors
     /// A missing, damaged or contradicting file, or a weight that is not finite: see [`Error`](crate::Error).
@@ -47,8 +52,8 @@ impl Bert {
         let tensors = Tensors::parse(&bytes, &path)?;
         Ok(Bert {
             embeddings: Embeddings::read(&tensors, &config)?,
-            layers: weights::read_layers(&tensors, &config)?,
-            identity: hex(&Sha256::digest(&bytes)),
+            weights: EncoderWeights { layers: weights::read_layers(&tensors, &config)? },
+            identity: crate::hex(&Sha256::digest(&bytes)),
             directory: dir.to_owned(),
             config,
             tokenizer,
@@ -70,9 +75,14 @@ impl Bert {
         &self.directory
     }
 
+    /// The embedding layer, which runs in plain on the client.
+    pub fn embeddings(&self) -> &Embeddings {
+        &self.embeddings
+    }
+
     /// The encoder layers in order.
     pub fn layers(&self) -> &[LayerWeights] {
-        &self.layers
+        &self.weights.layers
     }
 
     /// The tokens of `text`, `[CLS]` and `[SEP]` included.
@@ -96,11 +106,7 @@ impl Bert {
     /// # Errors
     /// [`Error::Tokens`](crate::Error::Tokens) for tokens of another model.
     pub fn embed_tokens(&self, tokens: &Tokens) -> Result<Vec<f64>> {
-        let hidden = plain::encode(&self.config, &self.layers, &self.embeddings.forward(tokens)?);
-        crate::embedding::pool(&hidden, self.config.hidden)
+        let hidden = plain::encode(&self.config, self.layers(), self.embeddings.forward(tokens)?);
+        crate::embedding::pool(&hidden)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -1,12 +1,14 @@
 //! Sentence embeddings after the encoder: pooling, unit length, similarity, ranking.
 
+use aegis_nn::Tensor;
+
 use crate::error::{Error, Result};
 
-/// Mean of the rows of `hidden`, then unit length.
-pub(crate) fn pool(hidden: &[f64], columns: usize) -> Result<Vec<f64>> {
-    let mut sum = vec![0.0; columns];
-    for row in hidden.chunks_exact(columns) {
-        sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+/// Mean of the rows, then unit length.
+pub(crate) fn pool(hidden: &Tensor) -> Result<Vec<f64>> {
+    let mut sum = vec![0.0; hidden.cols()];
+    for r in 0..hidden.rows() {
+        sum.iter_mut().zip(hidden.row(r)).for_each(|(s, v)| *s += v);
     }
     normalise(sum)
 }
@@ -47,7 +49,8 @@ pub fn cosine(a: &[f64], b: &[f64]) -> Result<f64> {
     Ok(a.iter().zip(&b).map(|(x, y)| x * y).sum::<f64>().clamp(-1.0, 1.0))
 }
 
-/// Indices of `documents` from the most to the least similar to `query`, with the cosines; equal ones in their given order.
+/// Indices of `documents` from the most to the least similar to `query`, with the cosines; equal ones in
+/// their given order.
 ///
 /// # Errors
 /// Those of [`cosine`].

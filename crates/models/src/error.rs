@@ -12,7 +12,8 @@ pub enum Error {
     // ---- files
     /// A file of the model directory cannot be read.
     #[error(
-        "cannot read {path}: {source}; a model directory holds config.json, model.safetensors and tokenizer.json"
+        "cannot read {path}: {source}; \
+         a model directory holds config.json, model.safetensors and tokenizer.json"
     )]
     Read {
         /// The file.
@@ -60,7 +61,8 @@ pub enum Error {
     // ---- weights
     /// The configuration needs a tensor that the file lacks.
     #[error(
-        "model.safetensors has no tensor {name} (also looked for under: {tried}); the file does not fit config.json"
+        "model.safetensors has no tensor {name} (also looked for under: {tried}); \
+         the file does not fit config.json"
     )]
     MissingTensor {
         /// Its name without prefix, in the present naming.
@@ -70,7 +72,8 @@ pub enum Error {
     },
     /// A tensor has another shape than the configuration says.
     #[error(
-        "tensor {name} has shape {found:?} but config.json makes it {expected:?}; the two files do not belong together"
+        "tensor {name} has shape {found:?} but config.json makes it {expected:?}; \
+         the two files do not belong together"
     )]
     WrongShape {
         /// Its name in the file.
@@ -102,7 +105,8 @@ pub enum Error {
     },
     /// The file holds more layers than the configuration says.
     #[error(
-        "config.json says {configured} layers but model.safetensors has {extra}; the two files do not belong together"
+        "config.json says {configured} layers but model.safetensors has {extra}; \
+         the two files do not belong together"
     )]
     MoreLayers {
         /// Layers in the configuration.
@@ -157,7 +161,8 @@ pub enum Error {
     EmptyText,
     /// The text has more tokens than can be processed.
     #[error(
-        "the text has {tokens} tokens with the two that mark its ends, and at most {max} fit; shorten or split it"
+        "the text has {tokens} tokens with the two that mark its ends, and at most {max} fit; \
+         shorten or split it, or make keys for longer texts if the model has the positions"
     )]
     TextTooLong {
         /// Its tokens, special ones included.
@@ -179,4 +184,9 @@ pub enum Error {
     /// Two embeddings cannot be compared, or one cannot be made.
     #[error("not an embedding: {0}")]
     Embedding(String),
+
+    // ---- encrypted evaluation
+    /// A layer, a circuit or the scheme refused.
+    #[error(transparent)]
+    Nn(#[from] aegis_nn::Error),
 }

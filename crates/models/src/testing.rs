@@ -1,7 +1,8 @@
-//! A small random BERT in Hugging Face layout, written to a folder: for the tests of this crate and of those above.
+//! A small random BERT in Hugging Face layout, written to a folder: for the tests of this crate and of those
+//! above.
 //!
-//! Library code because the command line tests its own handling of models with it. The weights are random, with the magnitudes
-//! of a trained model where the approximations depend on them; embeddings mean nothing.
+//! Library code because the command line tests its own handling of models with it. The weights are random,
+//! with the magnitudes of a trained model where the approximations depend on them; embeddings mean nothing.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -70,9 +71,10 @@ impl TinyBert {
     /// The text of `config.json`.
     pub fn config(&self) -> String {
         serde_json::json!({
-            "model_type": "bert", "hidden_act": "gelu", "hidden_size": self.hidden, "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads, "intermediate_size": self.intermediate, "vocab_size": 5 + WORDS.len(),
-            "max_position_embeddings": self.positions, "type_vocab_size": 2, "layer_norm_eps": 1e-12
+            "model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": 1e-12,
+            "hidden_size": self.hidden, "num_hidden_layers": self.layers, "num_attention_heads": self.heads,
+            "intermediate_size": self.intermediate, "max_position_embeddings": self.positions,
+            "vocab_size": 5 + WORDS.len(), "type_vocab_size": 2
         })
         .to_string()
     }
@@ -168,11 +170,16 @@ impl Maker<'_> {
     }
 }
 
-/// A WordPiece `tokenizer.json` that, like published ones, truncates and pads: to 3 tokens, so that a loader which heeds it fails.
+/// A WordPiece `tokenizer.json` that, like published ones, truncates and pads: to 3 tokens, so that a loader
+/// which heeds it fails.
 fn tokenizer() -> String {
     let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
     let vocabulary: BTreeMap<&str, usize> =
         special.into_iter().chain(WORDS).enumerate().map(|(i, w)| (w, i)).collect();
+    let added = |(id, token): (usize, &&str)| {
+        serde_json::json!({"id": id, "special": true, "content": token, "single_word": false,
+                           "lstrip": false, "rstrip": false, "normalized": false})
+    };
     let piece = |token: &str| serde_json::json!({"SpecialToken": {"id": token, "type_id": 0}});
     let spelled = |token: &str, id: u32| serde_json::json!({"id": token, "ids": [id], "tokens": [token]});
     serde_json::json!({
@@ -180,8 +187,7 @@ fn tokenizer() -> String {
         "truncation": {"max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
         "padding": {"strategy": {"Fixed": 3}, "direction": "Right", "pad_to_multiple_of": null,
                     "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"},
-        "added_tokens": special.iter().enumerate().map(|(id, token)| serde_json::json!({"id": id, "special": true,
-            "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false})).collect::<Vec<_>>(),
+        "added_tokens": special.iter().enumerate().map(added).collect::<Vec<_>>(),
         "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
                        "strip_accents": null, "lowercase": true},
         "pre_tokenizer": {"type": "BertPreTokenizer"},

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Largest dimension accepted, so that products of two stay far from overflow. BERT-large has 4096 and a vocabulary of 30 522,
-/// multilingual ones 250 000.
+/// Largest dimension accepted, so that products of two stay far from overflow. BERT-large has 4096 and a
+/// vocabulary of 30 522, multilingual ones 250 000.
 const MAX_DIMENSION: usize = 1 << 20;
 const MAX_LAYERS: usize = 256;
 
@@ -69,11 +69,14 @@ impl Config {
     /// Reads and checks `config.json` in `dir`.
     ///
     /// # Errors
-    /// [`Error::Read`] without the file, [`Error::Config`] for anything but a BERT encoder with erf GELU and absolute positions.
+    /// [`Error::Read`] without the file, [`Error::Config`] for anything but a BERT encoder with erf GELU and
+    /// absolute positions.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
         let text = files::read(&path, files::SMALL)?;
-        Self::parse(&text).map_err(|reason| Error::Config { path, reason })
+        let config = Self::parse(&text).map_err(|reason| Error::Config { path, reason })?;
+        check_pooling(dir)?;
+        Ok(config)
     }
 
     /// Checks the text of a `config.json`; the error is cause and remedy.
@@ -127,6 +130,34 @@ impl Config {
     }
 }
 
+/// Refuses a directory of sentence-transformers whose embedding is not the mean over the tokens: it would
+/// load and mean something else.
+fn check_pooling(dir: &Path) -> Result<()> {
+    let path = dir.join("1_Pooling/config.json");
+    if !path.exists() {
+        return Ok(());
+    }
+    let text = files::read(&path, files::SMALL)?;
+    let modes: serde_json::Value = serde_json::from_slice(&text).map_err(|e| Error::Config {
+        path: path.clone(),
+        reason: format!("not a pooling configuration ({e})"),
+    })?;
+    let on = |mode: &str| {
+        modes.get(format!("pooling_mode_{mode}")).and_then(serde_json::Value::as_bool).unwrap_or(false)
+    };
+    let other = ["cls_token", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"];
+    match other.into_iter().find(|mode| on(mode)) {
+        Some(mode) => Err(Error::Config {
+            path,
+            reason: format!(
+                "pooling_mode_{mode} is on; only the mean over the tokens is supported, \
+                 choose a model with it"
+            ),
+        }),
+        None => Ok(()),
+    }
+}
+
 impl Raw {
     /// Refuses what would load but mean another function.
     fn check_kind(&self) -> std::result::Result<(), String> {
@@ -152,8 +183,10 @@ impl Raw {
 mod tests {
     use super::*;
 
-    const GOOD: &str = r#"{"model_type":"bert","hidden_act":"gelu","hidden_size":8,"num_hidden_layers":2,"num_attention_heads":2,
-        "intermediate_size":16,"vocab_size":30,"max_position_embeddings":32,"type_vocab_size":2,"layer_norm_eps":1e-12,"x":[1]}"#;
+    const GOOD: &str = r#"{"model_type":"bert","hidden_act":"gelu","hidden_size":8,"num_hidden_layers":2,
+        "num_attention_heads":2,"intermediate_size":16,"vocab_size":30,"max_position_embeddings":32,
+        "type_vocab_size":2,
+        "layer_norm_eps":1e-12,"x":[1]}"#;
 
     #[test]
     fn a_good_configuration_is_read() {

@@ -1,15 +1,18 @@
 //! The embedding layer, which the client computes in plain before it encrypts.
 
+use aegis_nn::{Norm, Tensor};
+
 use super::config::Config;
 use super::plain;
 use super::tensors::Tensors;
 use super::tokenizer::Tokens;
-use super::weights::Norm;
+use super::weights::read_norm;
 use crate::error::{Error, Result};
 
 /// Word, position and token type tables and their LayerNorm.
 ///
-/// The tables stay `f32`, which holds F32, F16 and BF16 weights exactly: half of the parameters of a small model are words.
+/// The tables stay `f32`, which holds F32, F16 and BF16 weights exactly: half of the parameters of a small
+/// model are words.
 pub struct Embeddings {
     hidden: usize,
     word: Vec<f32>,
@@ -29,21 +32,18 @@ impl Embeddings {
             word: table("word", config.vocabulary)?,
             position: table("position", config.positions)?,
             token_type: table("token_type", config.token_types)?,
-            norm: Norm {
-                gamma: tensors.f64("embeddings.LayerNorm.weight", &[d])?,
-                beta: tensors.f64("embeddings.LayerNorm.bias", &[d])?,
-            },
+            norm: read_norm(tensors, "embeddings", d)?,
             eps: config.layer_norm_eps,
         })
     }
 
-    /// Hidden states that enter the first layer: one row of `hidden` values a token, row-major.
+    /// Hidden states that enter the first layer, tokens x hidden.
     ///
     /// `LayerNorm(word[id] + position[i] + token_type[type])` for token `i`.
     ///
     /// # Errors
     /// [`Error::Tokens`] for tokens of another model, which reach outside the tables.
-    pub fn forward(&self, tokens: &Tokens) -> Result<Vec<f64>> {
+    pub fn forward(&self, tokens: &Tokens) -> Result<Tensor> {
         let mut sums = Vec::with_capacity(tokens.len() * self.hidden);
         for (i, (&id, &kind)) in tokens.ids().iter().zip(tokens.types()).enumerate() {
             let word = self.row(&self.word, id as usize, "word")?;
@@ -52,7 +52,7 @@ impl Embeddings {
             let sum = |((&w, &p), &t): ((&f32, &f32), &f32)| f64::from(w) + f64::from(p) + f64::from(t);
             sums.extend(word.iter().zip(position).zip(kind).map(sum));
         }
-        Ok(plain::norm(&self.norm, sums, self.eps))
+        Ok(plain::norm(&self.norm, &Tensor::new(tokens.len(), self.hidden, sums)?, self.eps))
     }
 
     fn row<'a>(&self, table: &'a [f32], index: usize, what: &str) -> Result<&'a [f32]> {

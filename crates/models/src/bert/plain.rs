@@ -1,94 +1,107 @@
 //! The exact encoder in `f64`: what the encrypted one is compared with.
 
+use aegis_nn::{LayerWeights, Norm, Tensor};
+
 use super::config::Config;
-use super::weights::{LayerWeights, Linear, Norm};
 
-/// Rows of `columns` values, row-major.
-type Rows = Vec<f64>;
-
-/// The last hidden states of `tokens` rows of `config.hidden` values.
-///
-/// Exact softmax, erf GELU and LayerNorm; no padding. Cost: about 2 x parameters x tokens operations.
-pub(crate) fn encode(config: &Config, layers: &[LayerWeights], hidden: &[f64]) -> Rows {
-    layers.iter().fold(hidden.to_vec(), |x, layer| encode_layer(config, layer, &x))
+/// An intermediate value of a layer; the rows of all but scores are tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Query,
+    Key,
+    Value,
+    /// `q k^T / sqrt(head size)` of one head, queries x keys; one call a head, in order.
+    Scores(usize),
+    Context,
+    /// The sum that enters the first LayerNorm.
+    Residual1,
+    Norm1,
+    GeluInput,
+    GeluOutput,
+    FeedForward,
+    /// The sum that enters the second LayerNorm.
+    Residual2,
 }
 
-fn encode_layer(config: &Config, w: &LayerWeights, x: &[f64]) -> Rows {
-    let (d, f, eps) = (config.hidden, config.intermediate, config.layer_norm_eps);
-    let (q, k, v) = (linear(&w.query, x, d), linear(&w.key, x, d), linear(&w.value, x, d));
-    let context = attention(&q, &k, &v, config.heads, d);
-    let mut sum = linear(&w.attention_output, &context, d);
-    add(&mut sum, x);
-    let x1 = norm(&w.attention_norm, sum, eps);
-    let mut inner = linear(&w.intermediate, &x1, d);
-    inner.iter_mut().for_each(|v| *v = gelu(*v));
-    let mut sum = linear(&w.output, &inner, f);
-    add(&mut sum, &x1);
-    norm(&w.output_norm, sum, eps)
+/// Sees every intermediate value of a layer.
+type Observer<'a> = &'a mut dyn FnMut(Stage, &Tensor);
+
+/// The last hidden states, tokens x hidden.
+///
+/// Exact softmax, erf GELU and LayerNorm; no padding. Cost: about 2 x parameters x tokens operations.
+pub(crate) fn encode(config: &Config, layers: &[LayerWeights], hidden: Tensor) -> Tensor {
+    layers.iter().fold(hidden, |x, layer| encode_layer(config, layer, &x, &mut |_, _| ()))
+}
+
+/// One layer.
+pub(crate) fn encode_layer(config: &Config, w: &LayerWeights, x: &Tensor, see: Observer<'_>) -> Tensor {
+    let eps = config.layer_norm_eps;
+    let mut seen = |stage: Stage, value: Tensor| {
+        see(stage, &value);
+        value
+    };
+    let q = seen(Stage::Query, x.affine(&w.query.weight, &w.query.bias));
+    let k = seen(Stage::Key, x.affine(&w.key.weight, &w.key.bias));
+    let v = seen(Stage::Value, x.affine(&w.value.weight, &w.value.bias));
+    let mut context = Tensor::zeros(x.rows(), x.cols());
+    for head in 0..config.heads {
+        let scores = seen(Stage::Scores(head), scores(&q, &k, head, config.head_size()));
+        attend(&scores, &v, head, &mut context, config.head_size());
+    }
+    let context = seen(Stage::Context, context);
+    let sum = seen(Stage::Residual1, context.affine(&w.output.weight, &w.output.bias).plus(x));
+    let x1 = seen(Stage::Norm1, norm(&w.norm1, &sum, eps));
+    let inner = seen(Stage::GeluInput, x1.affine(&w.up.weight, &w.up.bias));
+    let inner = seen(Stage::GeluOutput, inner.map(|_, v| gelu(v)));
+    let output = seen(Stage::FeedForward, inner.affine(&w.down.weight, &w.down.bias));
+    norm(&w.norm2, &seen(Stage::Residual2, output.plus(&x1)), eps)
 }
 
 /// `x / 2 * (1 + erf(x / sqrt 2))`.
-fn gelu(x: f64) -> f64 {
+pub(crate) fn gelu(x: f64) -> f64 {
     0.5 * x * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2))
 }
 
-fn linear(map: &Linear, x: &[f64], inputs: usize) -> Rows {
-    let mut y = Vec::with_capacity(x.len() / inputs * map.bias.len());
-    for row in x.chunks_exact(inputs) {
-        y.extend(map.weight.chunks_exact(inputs).zip(&map.bias).map(|(w, b)| dot(w, row) + b));
-    }
-    y
+/// `q k^T / sqrt(size)` of one head.
+fn scores(q: &Tensor, k: &Tensor, head: usize, size: usize) -> Tensor {
+    let scale = 1.0 / (size as f64).sqrt();
+    Tensor::from_fn(q.rows(), k.rows(), |i, j| {
+        let (q, k) = (&q.row(i)[head * size..][..size], &k.row(j)[head * size..][..size]);
+        q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() * scale
+    })
 }
 
-/// Four running sums, so that the additions do not wait for each other.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let (a4, a_rest) = a.as_chunks::<4>();
-    let (b4, b_rest) = b.as_chunks::<4>();
-    let mut sums = [0.0; 4];
-    for (a, b) in a4.iter().zip(b4) {
-        for i in 0..4 {
-            sums[i] += a[i] * b[i];
+/// Softmax of each row of scores, times the values of its head, into that head's columns of `out`.
+fn attend(scores: &Tensor, v: &Tensor, head: usize, out: &mut Tensor, size: usize) {
+    for query in 0..scores.rows() {
+        let row = scores.row(query);
+        let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<f64> = row.iter().map(|s| (s - max).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let target = &mut out.row_mut(query)[head * size..][..size];
+        for (key, weight) in weights.iter().enumerate() {
+            let value = &v.row(key)[head * size..][..size];
+            target.iter_mut().zip(value).for_each(|(o, v)| *o += weight / total * v);
         }
     }
-    sums.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f64>()
 }
 
-/// Softmax(q k^T / sqrt(d/heads)) v, head by head.
-fn attention(q: &[f64], k: &[f64], v: &[f64], heads: usize, d: usize) -> Rows {
-    let (tokens, size) = (q.len() / d, d / heads);
-    let mut out = vec![0.0; q.len()];
-    for head in (0..d).step_by(size) {
-        for i in 0..tokens {
-            let at = |m: &[f64], token: usize| token * d + head..token * d + head + m.len().min(size);
-            let query = &q[at(q, i)];
-            let scores: Vec<f64> =
-                (0..tokens).map(|j| dot(query, &k[at(k, j)]) / (size as f64).sqrt()).collect();
-            let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let weights: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
-            let total: f64 = weights.iter().sum();
-            for (j, weight) in weights.iter().enumerate() {
-                let target = &mut out[i * d + head..i * d + head + size];
-                target.iter_mut().zip(&v[at(v, j)]).for_each(|(o, v)| *o += weight / total * v);
-            }
+/// LayerNorm of every row: `(x - mean) / sqrt(var + eps) * gamma + beta`.
+pub(crate) fn norm(p: &Norm, x: &Tensor, eps: f64) -> Tensor {
+    let mut out = x.clone();
+    for r in 0..x.rows() {
+        let (mean, variance) = moments(x.row(r));
+        let inverse = 1.0 / (variance + eps).sqrt();
+        for ((v, g), b) in out.row_mut(r).iter_mut().zip(&p.gamma).zip(&p.beta) {
+            *v = (*v - mean) * inverse * g + b;
         }
     }
     out
 }
 
-/// LayerNorm of every row: `(x - mean) / sqrt(var + eps) * gamma + beta`.
-pub(crate) fn norm(p: &Norm, mut x: Rows, eps: f64) -> Rows {
-    let d = p.gamma.len();
-    for row in x.chunks_exact_mut(d) {
-        let mean = row.iter().sum::<f64>() / d as f64;
-        let variance = row.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / d as f64;
-        let inverse = 1.0 / (variance + eps).sqrt();
-        for ((v, g), b) in row.iter_mut().zip(&p.gamma).zip(&p.beta) {
-            *v = (*v - mean) * inverse * g + b;
-        }
-    }
-    x
-}
-
-fn add(x: &mut [f64], y: &[f64]) {
-    x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+/// Mean and variance of a row.
+pub(crate) fn moments(row: &[f64]) -> (f64, f64) {
+    let n = row.len() as f64;
+    let mean = row.iter().sum::<f64>() / n;
+    (mean, row.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / n)
 }

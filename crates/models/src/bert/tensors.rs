@@ -1,4 +1,5 @@
-//! Named tensors of a `model.safetensors`, found under every spelling in use, checked for shape and finiteness.
+//! Named tensors of a `model.safetensors`, found under every spelling in use, checked for shape and
+//! finiteness.
 
 use std::path::Path;
 
@@ -21,7 +22,8 @@ impl<'a> Tensors<'a> {
         Ok(Tensors { file })
     }
 
-    /// The tensor `name` of exactly this shape, row-major. F32, F16 and BF16 convert to `f32` without rounding.
+    /// The tensor `name` of exactly this shape, row-major. F32, F16 and BF16 convert to `f32` without
+    /// rounding.
     pub(crate) fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let (found, view) = self.find(name)?;
         if view.shape() != shape {
@@ -65,8 +67,8 @@ impl<'a> Tensors<'a> {
     }
 }
 
-/// The present name first; models with a head prefix it by `bert.`, and the oldest ones call the parameters of a LayerNorm
-/// `gamma` and `beta` (bert-base-uncased does both).
+/// The present name first; models with a head prefix it by `bert.`, and the oldest ones call the parameters
+/// of a LayerNorm `gamma` and `beta` (bert-base-uncased does both).
 fn spellings(name: &str) -> Vec<String> {
     let mut names = vec![name.to_owned(), format!("bert.{name}")];
     let old = match name.rsplit_once('.') {

@@ -36,7 +36,8 @@ impl Tokens {
         self.ids.is_empty()
     }
 
-    /// Tokens of one sentence given by their ids, all of type 0: for tests and for tokens that come from elsewhere.
+    /// Tokens of one sentence given by their ids, all of type 0: for tests and for tokens that come from
+    /// elsewhere.
     ///
     /// # Errors
     /// [`Error::Tokens`] if there are none, more than positions, or an id lies outside the vocabulary.
@@ -77,8 +78,8 @@ impl Tokenizer {
 
     fn parse(bytes: &[u8], config: &Config) -> std::result::Result<Self, String> {
         let mut inner = Inner::from_bytes(bytes).map_err(|e| e.to_string())?;
-        // The file of all-MiniLM-L6-v2 truncates to 128 and pads to exactly 128 tokens: texts would silently lose their end,
-        // and padding is decided by the packing.
+        // The file of all-MiniLM-L6-v2 truncates to 128 and pads to exactly 128 tokens: texts would silently
+        // lose their end, and padding is decided by the packing.
         inner.with_truncation(None).map_err(|e| e.to_string())?;
         inner.with_padding(None);
         Ok(Tokenizer {
@@ -93,8 +94,8 @@ impl Tokenizer {
     /// The tokens of `text`, `[CLS]` and `[SEP]` included.
     ///
     /// # Errors
-    /// [`Error::EmptyText`], [`Error::TextTooLong`] over the positions of the model, [`Error::OnlyUnknownTokens`],
-    /// [`Error::Tokenize`] if the tokenizer does not belong to the model.
+    /// [`Error::EmptyText`], [`Error::TextTooLong`] over the positions of the model,
+    /// [`Error::OnlyUnknownTokens`], [`Error::Tokenize`] if the tokenizer does not belong to the model.
     pub fn encode(&self, text: &str) -> Result<Tokens> {
         let encoding = self.inner.encode(text, true).map_err(|e| Error::Tokenize(e.to_string()))?;
         let (ids, types) = (encoding.get_ids(), encoding.get_type_ids());

@@ -145,9 +145,7 @@ fn truncation_at_every_length_is_refused() {
 #[test]
 fn hostile_headers_are_refused() {
     let tensor = |dtype: &str, shape: &str, offsets: &str| {
-        format!(
-            r#"{{"embeddings.word_embeddings.weight":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#
-        )
+        format!(r#"{{"a.weight":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#)
     };
     let max = u64::MAX;
     let headers = [
@@ -223,4 +221,21 @@ fn a_tokenizer_with_a_larger_vocabulary_is_refused_when_it_shows() {
     let bert = Bert::load(dir.path()).unwrap();
     assert!(matches!(bert.tokenize("cat"), Err(Error::Tokenize(_))));
     assert!(bert.tokenize("dog").is_ok());
+}
+
+#[test]
+fn pooling_other_than_the_mean_is_refused() {
+    let (dir, _) = tiny();
+    fs::create_dir(dir.path().join("1_Pooling")).unwrap();
+    let path = dir.path().join("1_Pooling/config.json");
+    fs::write(&path, r#"{"pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true}"#).unwrap();
+    assert!(Bert::load(dir.path()).is_ok());
+    for bad in [
+        r#"{"pooling_mode_cls_token": true}"#,
+        r#"{"pooling_mode_max_tokens": true, "pooling_mode_mean_tokens": true}"#,
+        "{",
+    ] {
+        fs::write(&path, bad).unwrap();
+        assert!(matches!(refusal(dir.path()), Error::Config { .. }), "{bad}");
+    }
 }

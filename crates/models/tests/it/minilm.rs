@@ -1,8 +1,8 @@
-//! The real all-MiniLM-L6-v2 against an independent float64 implementation, where `models/minilm` has been fetched.
+//! The real all-MiniLM-L6-v2, where `models/minilm` has been fetched, against an independent implementation.
 
 use std::path::PathBuf;
 
-use aegis_models::Bert;
+use aegis_models::{Bert, cosine};
 use serde::Deserialize;
 
 /// Figures of an independent implementation; see `made_by` in the file.
@@ -16,6 +16,10 @@ struct Text {
     text: String,
     ids: Vec<u32>,
     exact: Figures,
+    #[serde(rename = "C")]
+    deep: Approximated,
+    #[serde(rename = "D")]
+    shallow: Approximated,
 }
 
 #[derive(Deserialize)]
@@ -23,6 +27,14 @@ struct Figures {
     first: Vec<f64>,
     /// `sum_j embedding[j] cos(j + 1)`: one number that every component enters.
     probe: f64,
+}
+
+#[derive(Deserialize)]
+struct Approximated {
+    #[serde(flatten)]
+    figures: Figures,
+    /// With the exact embedding.
+    cosine: f64,
 }
 
 impl Figures {
@@ -51,4 +63,45 @@ fn the_exact_twin_equals_the_reference() {
         let distance = golden.exact.distance(&bert.embed_tokens(&tokens).unwrap());
         assert!(distance < 1e-9, "{distance:e} for {}", golden.text);
     }
+}
+
+fn approximated_twin(file: &str, figures: fn(&Text) -> &Approximated, least_cosine: f64) {
+    let bert = Bert::load(directory()).unwrap();
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("calibration").join(file);
+    let constants = bert.calibration_from(path).unwrap();
+    let networks = [64, 128].map(|tokens| {
+        let layout = bert.layout(1 << 15, tokens).unwrap();
+        let network = bert.network(&layout, &constants).unwrap();
+        (layout, network)
+    });
+    for golden in golden().texts {
+        let (layout, network) = &networks[usize::from(golden.ids.len() > 64)];
+        let query = bert.query(layout, &golden.text).unwrap();
+        let (embedding, excursions) = bert.embed_approximated(network, &query).unwrap();
+        let expected = figures(&golden);
+        let distance = expected.figures.distance(&embedding);
+        let c = cosine(&embedding, &bert.embed_plain(&golden.text).unwrap()).unwrap();
+        println!("{file}: {} tokens, cosine {c:.7}, distance {distance:.1e}", golden.ids.len());
+        assert!(
+            distance < 1e-10 && (c - expected.cosine).abs() < 1e-9 && c >= least_cosine,
+            "{}",
+            golden.text
+        );
+        assert!(excursions.is_empty(), "{}: {excursions:?}", golden.text);
+        let beyond: Vec<_> =
+            network.plain(&query.hidden).unwrap().magnitudes.into_iter().filter(|(_, m, b)| m > b).collect();
+        assert!(beyond.is_empty(), "{}: {beyond:?}", golden.text);
+    }
+}
+
+#[test]
+#[ignore = "needs models/minilm, which `cargo xtask model` fetches"]
+fn the_approximated_twin_equals_the_golden_model() {
+    approximated_twin("minilm.json", |text| &text.deep, 0.9999);
+}
+
+#[test]
+#[ignore = "needs models/minilm, which `cargo xtask model` fetches"]
+fn so_it_does_with_fewer_levels() {
+    approximated_twin("minilm-shallow.json", |text| &text.shallow, 0.9997);
 }

@@ -1,0 +1,195 @@
+//! What crosses the line between client and server: slots to encrypt, slots that were decrypted, and what is
+//! public about them.
+
+use aegis_nn::{Calibration, Head, Layout, MODEL, Network, Tensor, encoder};
+use serde::{Deserialize, Serialize};
+
+use super::{Bert, Tokens};
+use crate::embedding;
+use crate::error::{Error, Result};
+
+/// Copies of the result may differ by this part of its largest value, and empty slots hold as much. A good
+/// run leaves 2^-10 of it; a ciphertext that overflowed or was decrypted with a wrong key differs by more
+/// than the whole.
+const TOLERATED: f64 = 0.1;
+
+/// Every size of a shape is at most this, so that products of two do not overflow.
+const LARGEST: usize = 1 << 20;
+
+/// All that the server learns of a text: how many tokens it has, and the shape of the model.
+///
+/// The number of tokens is public because scores are shifted by its logarithm and padded rows are masked by
+/// plaintexts; a client that must hide it pads the *text*. The ids, their order and everything computed from
+/// them stay encrypted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryShape {
+    slots: usize,
+    padded_tokens: usize,
+    tokens: usize,
+    hidden: usize,
+    heads: usize,
+    intermediate: usize,
+}
+
+impl QueryShape {
+    fn new(layout: &Layout, tokens: usize) -> Self {
+        QueryShape {
+            slots: layout.slots(),
+            padded_tokens: layout.tokens(),
+            tokens,
+            hidden: layout.dim(),
+            heads: layout.heads(),
+            intermediate: layout.hidden(),
+        }
+    }
+
+    /// Tokens of the text, special ones included.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Tokens after padding: the same for all texts of a set of keys.
+    pub fn padded_tokens(&self) -> usize {
+        self.padded_tokens
+    }
+
+    /// Where the values sit in the slots.
+    ///
+    /// # Errors
+    /// [`Error::Nn`] or [`Error::Tokens`] for a shape from a damaged file.
+    pub fn layout(&self) -> Result<Layout> {
+        let sizes = [self.slots, self.padded_tokens, self.hidden, self.heads, self.intermediate];
+        if self.tokens == 0 || self.tokens > self.padded_tokens || sizes.iter().any(|&n| n > LARGEST) {
+            return Err(Error::Tokens(format!(
+                "the shape of the query is damaged: {self:?}; encrypt it again"
+            )));
+        }
+        Ok(Layout::new(self.slots, self.padded_tokens, self.hidden, self.heads, self.intermediate)?)
+    }
+
+    /// The embedding in the decrypted slots of a result, of unit length. This is the client's last step; it
+    /// needs neither the model nor the text.
+    ///
+    /// Every token's slots hold a copy of the mean: their average is taken.
+    ///
+    /// # Errors
+    /// [`Error::Embedding`] if the copies disagree or empty slots do not hold zeros: a ciphertext of other
+    /// keys, or a run that left the calibrated ranges. [`Error::Nn`] for slots of another shape.
+    pub fn finish(&self, slots: &[Vec<f64>]) -> Result<Vec<f64>> {
+        let layout = self.layout()?;
+        let copies = layout.unpack(MODEL, slots, layout.tokens())?;
+        let n = copies.rows() as f64;
+        let mean: Vec<f64> = (0..copies.cols())
+            .map(|c| (0..copies.rows()).map(|r| copies.at(r, c)).sum::<f64>() / n)
+            .collect();
+        // What the slots should hold: the copies, and zeros where there is no feature.
+        let expected = layout.pack(MODEL, &Tensor::from_fn(copies.rows(), copies.cols(), |_, c| mean[c]))?;
+        let largest = mean.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        let differences = slots.iter().flatten().zip(expected.iter().flatten()).map(|(a, b)| (a - b).abs());
+        // A maximum that keeps NaN.
+        let worst = differences.fold(0.0, |m: f64, d| if d <= m { m } else { d });
+        if worst <= TOLERATED * largest {
+            return embedding::normalise(mean);
+        }
+        Err(Error::Embedding(format!(
+            "its copies differ by {worst:.3e} where the largest value is {largest:.3e}; \
+             the ciphertext is of other keys, damaged, or the run left its calibrated ranges"
+        )))
+    }
+}
+
+/// A text made ready for encryption. The slots are secret.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// What goes to the server beside the ciphertexts.
+    pub shape: QueryShape,
+    /// The embedded tokens, tokens x hidden; what [`Network::plain`] takes.
+    pub hidden: Tensor,
+    /// `hidden` in slots: one vector of all slots for each ciphertext to encrypt.
+    pub slots: Vec<Vec<f64>>,
+}
+
+impl Bert {
+    /// The packing for texts of at most `max_tokens` tokens in ciphertexts of `slots` slots. Keys are made
+    /// for it.
+    ///
+    /// Pads to the next power of two, at least the size of a head (a condition of the packing).
+    ///
+    /// # Errors
+    /// [`Error::TextTooLong`] for more tokens than the model has positions, [`Error::Nn`] if the model does
+    /// not fit the slots.
+    pub fn layout(&self, slots: usize, max_tokens: usize) -> Result<Layout> {
+        let c = self.config();
+        if max_tokens > c.positions {
+            return Err(Error::TextTooLong { tokens: max_tokens, max: c.positions });
+        }
+        let padded = max_tokens.next_power_of_two().max(c.head_size().next_power_of_two());
+        Ok(Layout::new(slots, padded, c.hidden, c.heads, c.intermediate)?)
+    }
+
+    /// The client's first step: tokens, embedding layer in plain, packing.
+    ///
+    /// # Errors
+    /// Those of [`tokenize`](Self::tokenize); [`Error::TextTooLong`] if the text does not fit the layout.
+    pub fn query(&self, layout: &Layout, text: &str) -> Result<Query> {
+        self.query_tokens(layout, &self.tokenize(text)?)
+    }
+
+    /// As [`query`](Self::query) for tokens.
+    ///
+    /// # Errors
+    /// [`Error::TextTooLong`] if they do not fit the layout, [`Error::Tokens`] if they are of another model.
+    pub fn query_tokens(&self, layout: &Layout, tokens: &Tokens) -> Result<Query> {
+        if tokens.len() > layout.tokens() {
+            return Err(Error::TextTooLong { tokens: tokens.len(), max: layout.tokens() });
+        }
+        let hidden = self.embeddings().forward(tokens)?;
+        let slots = layout.pack(MODEL, &hidden)?;
+        Ok(Query { shape: QueryShape::new(layout, tokens.len()), hidden, slots })
+    }
+
+    /// The server's part: the encoder layers and the mean over the tokens. It can be planned, run on
+    /// ciphertexts, and run on plain tensors with the same approximations.
+    ///
+    /// # Errors
+    /// [`Error::CalibrationConstant`] for constants that do not fit the model, [`Error::Nn`] for a layout
+    /// that does not.
+    pub fn network(&self, layout: &Layout, constants: &Calibration) -> Result<Network> {
+        self.check_constants(constants)?;
+        Ok(encoder(layout, &self.weights, constants, Head::Mean)?)
+    }
+
+    /// Whether a query of this shape is one of this model.
+    ///
+    /// # Errors
+    /// [`Error::Tokens`] naming both shapes.
+    pub fn check_shape(&self, shape: &QueryShape) -> Result<()> {
+        let c = self.config();
+        let (have, want) =
+            ((shape.hidden, shape.heads, shape.intermediate), (c.hidden, c.heads, c.intermediate));
+        if have != want || shape.tokens > c.positions {
+            return Err(Error::Tokens(format!(
+                "the query has {} tokens and (hidden, heads, intermediate) = {have:?}; this model has {} \
+                 positions and {want:?}; encrypt the text with this model",
+                shape.tokens, c.positions
+            )));
+        }
+        shape.layout().map(|_| ())
+    }
+
+    /// The embedding that the encrypted run would give without noise: the approximated twin.
+    ///
+    /// Second, where values left the ranges of the approximations, by stage; empty for a text that the
+    /// calibration covers.
+    ///
+    /// # Errors
+    /// [`Error::Embedding`] if the approximations diverged altogether.
+    pub fn embed_approximated(
+        &self,
+        network: &Network,
+        query: &Query,
+    ) -> Result<(Vec<f64>, Vec<aegis_nn::Excursion>)> {
+        let run = network.plain(&query.hidden)?;
+        Ok((embedding::normalise(run.output.row(0).to_vec())?, run.excursions))
+    }
+}
