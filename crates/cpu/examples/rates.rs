@@ -48,7 +48,9 @@ impl Bench {
         let words = basis.iter().map(|l| self.dev.rns().modulus(l).value() / 3).collect::<Vec<_>>();
         let row = |q: u64| (0..n as u64).map(move |i| (i * 0x9e37_79b9) % q);
         let data = (0..batch).flat_map(|_| words.clone()).flat_map(row).collect();
-        self.dev.upload(Shape::new(batch, basis.clone(), n), aegis_hal::Host::Residues(data)).expect("an upload")
+        self.dev
+            .upload(Shape::new(batch, basis.clone(), n), aegis_hal::Host::Residues(data))
+            .expect("an upload")
     }
 }
 

@@ -7,6 +7,7 @@ use aegis_hal::{Kernel, Shape};
 use aegis_ring::{BaseConv, Basis, Factor, Galois, LimbId, NttTable, Rns};
 use rayon::prelude::*;
 
+use crate::kernels::Product;
 use crate::memory::{Buffer, Pool};
 use crate::operand::Operand;
 use crate::simd::{Prime, Simd, Table};
@@ -56,7 +57,8 @@ impl Engine {
         &self.primes[limb.index()]
     }
 
-    /// Twiddle factors for rows of `n` words. The root of a smaller ring is a power of that of the large one, because
+    /// Twiddle factors for rows of `n` words. All sizes take the root of the same non-residue, so that the root of a
+    /// smaller ring is the power of the large one's that compact polynomials need.
     pub(crate) fn table(&self, limb: LimbId, n: usize) -> &Table {
         self.tables[limb.index()][n.ilog2() as usize].get_or_init(|| {
             let table = NttTable::new(self.rns.modulus(limb), n.ilog2());
@@ -116,7 +118,8 @@ impl Engine {
             Kernel::ModUp { from } => self.mod_up(from, limbs, out, ins[0]),
             Kernel::ModDown { from } => self.mod_down(from, limbs, out, ins.first().copied()),
             Kernel::InnerProduct { terms, accumulate } => {
-                self.inner_product(*terms, *accumulate, limbs, out, [ins[0], ins[1]]);
+                let (terms, accumulate) = (*terms, *accumulate);
+                self.inner_product(limbs, Product { terms, accumulate, out, w: ins[0], x: ins[1] });
             }
             elementwise => self.elementwise(elementwise, limbs, out, &ins),
         }

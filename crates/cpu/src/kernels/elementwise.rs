@@ -78,9 +78,9 @@ impl Engine {
             _ => &[],
         };
         match kernel {
-            Kernel::Add => self.simd.add(p, out, last),
-            Kernel::Sub => self.simd.sub(p, out, last),
-            Kernel::Mul => self.simd.mul(p, out, last),
+            Kernel::Add => self.simd.add_assign(p, out, last),
+            Kernel::Sub => self.simd.sub_assign(p, out, last),
+            Kernel::Mul => self.simd.mul_assign(p, out, last),
             Kernel::ScalarMul(c) => self.simd.scalar_mul(p, out, Factor::new(c[index], &p.modulus)),
             Kernel::ScalarAdd(c) => self.simd.scalar_add(p, out, c[index]),
             Kernel::Copy => {}

@@ -1,50 +1,115 @@
 //! Sums of products: key switching and plaintext matrix products.
 
-use aegis_ring::Basis;
+use aegis_ring::{Basis, LimbId};
 
 use super::elementwise::expand;
 use crate::engine::Engine;
 use crate::operand::Rows;
+use crate::simd::Tile;
 
-/// Words of one task.
-const BLOCK: usize = 1024;
+/// Words of one task of the general product: the weights of eight terms are 32 KiB and serve every column from L1.
+const BLOCK: usize = 512;
+/// Words of one task of the product with compact weights: for 64 terms by two columns the block is 64 KiB, of which
+/// each group of eight words (8 KiB) is used by every row from L1.
+const RUN_BLOCK: usize = 64;
+
+/// A launch of [`aegis_hal::Kernel::InnerProduct`].
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a> {
+    pub(crate) terms: usize,
+    pub(crate) accumulate: bool,
+    pub(crate) out: Rows<'a>,
+    pub(crate) w: Rows<'a>,
+    pub(crate) x: Rows<'a>,
+}
+
+impl Product<'_> {
+    /// Rows of weights, columns of values.
+    fn shape(&self) -> (usize, usize) {
+        (self.w.count() / self.terms, self.x.count() / self.terms)
+    }
+}
 
 impl Engine {
     /// `out[j, e] = sum over i of w[j, i] * x[i, e]`.
-    pub(crate) fn inner_product(
-        &self,
-        terms: usize,
-        accumulate: bool,
-        limbs: &Basis,
-        out: Rows<'_>,
-        [w, x]: [Rows<'_>; 2],
-    ) {
-        let (rows, columns) = (w.count() / terms, x.count() / terms);
-        let n = out.n();
-        let block = n.min(BLOCK);
-        let run_log2 = (n / w.n()).ilog2();
+    pub(crate) fn inner_product(&self, limbs: &Basis, product: Product<'_>) {
+        let n = product.out.n();
+        let compact = n / product.w.n() >= 8;
+        let block = n.min(if compact { RUN_BLOCK } else { BLOCK });
         self.parallel(limbs.len() * (n / block), |task| {
             let (limb, start) = (limbs.limbs()[task / (n / block)], task % (n / block) * block);
-            let (out_at, w_at, x_at) = (out.position(limb), w.position(limb), x.position(limb));
-            let mut scratch = vec![0; if run_log2 == 0 { 0 } else { terms * block }];
-            for row in 0..rows {
-                // SAFETY: inputs are other buffers, which no task writes.
-                let weight = |i| unsafe { w.row(row * terms + i, w_at) };
-                let weights: Vec<&[u64]> = if run_log2 == 0 {
-                    (0..terms).map(|i| &weight(i)[start..start + block]).collect()
-                } else {
-                    let chunks = scratch.chunks_exact_mut(block).enumerate();
-                    chunks.map(|(i, chunk)| expand(weight(i), start, run_log2, chunk)).collect()
-                };
-                for column in 0..columns {
-                    // SAFETY: as above.
-                    let value = |i| unsafe { x.row(i * columns + column, x_at) };
-                    let values: Vec<&[u64]> = (0..terms).map(|i| &value(i)[start..start + block]).collect();
-                    // SAFETY: each task has its own words of the output.
-                    let o = unsafe { out.part_mut(row * columns + column, out_at, start, block) };
-                    self.simd.inner_product(self.prime(limb), o, accumulate, &weights, &values);
-                }
+            if compact {
+                self.compact_block(limb, start, block, &product);
+            } else {
+                self.block_product(limb, start, block, &product);
             }
         });
+    }
+
+    /// One block of words with a weight for each word, or for few.
+    fn block_product(&self, limb: LimbId, start: usize, block: usize, product: &Product<'_>) {
+        let &Product { terms, accumulate, out, w, x } = product;
+        let (rows, columns) = product.shape();
+        let run_log2 = (out.n() / w.n()).ilog2();
+        let (out_at, w_at, x_at) = (out.position(limb), w.position(limb), x.position(limb));
+        let mut scratch = vec![0; if run_log2 == 0 { 0 } else { terms * block }];
+        for row in 0..rows {
+            // SAFETY: inputs are other buffers, which no task writes.
+            let weight = |i| unsafe { w.row(row * terms + i, w_at) };
+            let weights: Vec<&[u64]> = if run_log2 == 0 {
+                (0..terms).map(|i| &weight(i)[start..start + block]).collect()
+            } else {
+                let chunks = scratch.chunks_exact_mut(block).enumerate();
+                chunks.map(|(i, chunk)| expand(weight(i), start, run_log2, chunk)).collect()
+            };
+            for column in 0..columns {
+                // SAFETY: as above.
+                let value = |i| unsafe { x.row(i * columns + column, x_at) };
+                let values: Vec<&[u64]> = (0..terms).map(|i| &value(i)[start..start + block]).collect();
+                // SAFETY: each task has its own words of the output.
+                let o = unsafe { out.part_mut(row * columns + column, out_at, start, block) };
+                self.simd.inner_product(self.prime(limb), o, accumulate, &weights, &values);
+            }
+        }
+    }
+
+    /// One block of words whose weights are the same for at least eight words in a row. The values are copied to the
+    /// order of their use: rows of a polynomial lie at multiples of 4 KiB and would share the sets of the cache.
+    fn compact_block(&self, limb: LimbId, start: usize, block: usize, product: &Product<'_>) {
+        let &Product { terms, accumulate, out, w, x } = product;
+        let (rows, columns) = product.shape();
+        let run = out.n() / w.n();
+        let (out_at, w_at, x_at) = (out.position(limb), w.position(limb), x.position(limb));
+        let mut values = vec![0; terms * columns * block];
+        for k in 0..terms * columns {
+            // SAFETY: inputs are other buffers, which no task writes.
+            let row = &unsafe { x.row(k, x_at) }[start..start + block];
+            for (j, words) in row.as_chunks::<8>().0.iter().enumerate() {
+                values[(j * terms * columns + k) * 8..][..8].copy_from_slice(words);
+            }
+        }
+        let mut sums = vec![0; rows * columns * block];
+        if accumulate {
+            for (k, sum) in sums.chunks_exact_mut(block).enumerate() {
+                // SAFETY: each task has its own words of the output.
+                sum.copy_from_slice(unsafe { out.part_mut(k, out_at, start, block) });
+            }
+        }
+        let mut weights = vec![0; rows * terms];
+        for (j, values) in values.chunks_exact(terms * columns * 8).enumerate() {
+            let word = start + j * 8;
+            if j == 0 || word.is_multiple_of(run) {
+                for (k, weight) in weights.iter_mut().enumerate() {
+                    // SAFETY: inputs are other buffers, which no task writes.
+                    *weight = unsafe { w.row(k, w_at) }[word / run];
+                }
+            }
+            let tile = Tile { rows, terms, columns, stride: block, at: j * 8 };
+            self.simd.scalar_products(self.prime(limb), &mut sums, accumulate, &weights, values, tile);
+        }
+        for (k, sum) in sums.chunks_exact(block).enumerate() {
+            // SAFETY: each task has its own words of the output.
+            unsafe { out.part_mut(k, out_at, start, block) }.copy_from_slice(sum);
+        }
     }
 }

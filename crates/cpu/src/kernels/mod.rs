@@ -4,3 +4,5 @@ mod base_conv;
 mod elementwise;
 mod inner_product;
 mod transform;
+
+pub(crate) use inner_product::Product;

@@ -62,6 +62,18 @@ impl Prime {
     }
 }
 
+/// Shape of a block of sums of products.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tile {
+    pub(crate) rows: usize,
+    pub(crate) terms: usize,
+    pub(crate) columns: usize,
+    /// Words from one output to the next.
+    pub(crate) stride: usize,
+    /// First word of the eight.
+    pub(crate) at: usize,
+}
+
 /// Twiddle factors of one prime and size, in the layout of some path.
 pub(crate) enum Table {
     Scalar(NttTable),
@@ -118,7 +130,12 @@ macro_rules! forward {
     ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*);)*) => {
         impl Simd {
             $($(#[$doc])* pub(crate) fn $name(self, $($arg: $type),*) {
-                portable::$name($($arg),*)
+                match self.0 {
+                    // SAFETY: `Simd::new` found the instructions.
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Ifma => unsafe { ifma::$name($($arg),*) },
+                    _ => portable::$name($($arg),*),
+                }
             })*
         }
     };
@@ -126,11 +143,11 @@ macro_rules! forward {
 
 forward! {
     /// `out += b`. In and out: `[0, q)`.
-    fn add(p: &Prime, out: &mut [u64], b: &[u64]);
+    fn add_assign(p: &Prime, out: &mut [u64], b: &[u64]);
     /// `out -= b`. In and out: `[0, q)`.
-    fn sub(p: &Prime, out: &mut [u64], b: &[u64]);
+    fn sub_assign(p: &Prime, out: &mut [u64], b: &[u64]);
     /// `out *= b`. In and out: `[0, q)`.
-    fn mul(p: &Prime, out: &mut [u64], b: &[u64]);
+    fn mul_assign(p: &Prime, out: &mut [u64], b: &[u64]);
     /// `out += a * b`. In and out: `[0, q)`.
     fn mul_add(p: &Prime, out: &mut [u64], a: &[u64], b: &[u64]);
     /// `out *= c`. In and out: `[0, q)`.
@@ -147,6 +164,10 @@ forward! {
     fn reduce_signed(p: &Prime, out: &mut [u64], x: &[i64]);
     /// `out = sum over i of w[i] * x[i]`, plus `out` when accumulating, word by word. In and out: `[0, q)`.
     fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&[u64]], x: &[&[u64]]);
+    /// `out[r, c] = sum over i of w[r, i] * x[i, c]` on eight words each, where `w` is one scalar for all eight; plus
+    /// `out` when accumulating. Layouts: `w[row][term]`, `x[term][column][8]`, `out[row * columns + column][stride]`,
+    /// of which the eight words from `at`. In and out: `[0, q)`.
+    fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile);
     /// The multiples of Q to take off for every word of the rows `y`, each in `[0, q_i)`.
     fn overflow(c: &BaseConv, u: &mut [u64], y: &[&[u64]]);
     /// `out = sum over i of y[i] * images[i] + u * correction`. In: `images`, `correction` in `[0, p)`, `u` at most

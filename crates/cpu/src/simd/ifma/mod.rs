@@ -1,6 +1,13 @@
 //! AVX-512 IFMA: 52-bit multiplications, eight at a time.
 
-pub(crate) mod ntt;
+mod ntt;
+mod rows;
+mod sums;
 mod vector;
 
 pub(crate) use ntt::{Table, intt, ntt};
+pub(crate) use rows::{
+    add_assign, mul_add, mul_assign, permute, reduce_signed, scalar_add, scalar_mul, scalar_mul_add,
+    sub_assign, sub_scale,
+};
+pub(crate) use sums::{convert, inner_product, overflow, scalar_products};

@@ -170,7 +170,7 @@ fn forward_radix<const LOG_R: usize, const R: usize, const WIDE: bool>(
     let w = block_twiddles::<LOG_R, R>(t, m, i);
     let stride = x.len() / R;
     let mut lanes = x.chunks_exact_mut(stride);
-    let mut lanes: [&mut [[u64; 8]]; R] = std::array::from_fn(|_| lanes.next().expect("R strides"));
+    let lanes: [&mut [[u64; 8]]; R] = std::array::from_fn(|_| lanes.next().expect("R strides"));
     for j in 0..stride {
         let mut v: [V; R] = std::array::from_fn(|k| load(&lanes[k][j]));
         forward_stages::<LOG_R, R, WIDE>(q, &w, &mut v);
@@ -330,7 +330,7 @@ fn inverse_twiddles<const LOG_R: usize, const R: usize>(t: &Table, m: usize, i: 
     let mut w = [Factor::default(); R];
     for s in 0..LOG_R {
         for b in 0..1 << s {
-            w[(1 << s) + b] = t.twiddle((2 * m << s) - 1 - (i << s) - b);
+            w[(1 << s) + b] = t.twiddle(((2 * m) << s) - 1 - (i << s) - b);
         }
     }
     w
@@ -348,7 +348,7 @@ fn inverse_radix<const LOG_R: usize, const R: usize, const WIDE: bool>(
     let w = inverse_twiddles::<LOG_R, R>(t, m, i);
     let stride = x.len() / R;
     let mut lanes = x.chunks_exact_mut(stride);
-    let mut lanes: [&mut [[u64; 8]]; R] = std::array::from_fn(|_| lanes.next().expect("R strides"));
+    let lanes: [&mut [[u64; 8]]; R] = std::array::from_fn(|_| lanes.next().expect("R strides"));
     for j in 0..stride {
         let mut v: [V; R] = std::array::from_fn(|k| load(&lanes[k][j]));
         if reduce {

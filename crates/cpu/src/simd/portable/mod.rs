@@ -2,7 +2,7 @@
 
 use aegis_ring::{BaseConv, Factor, NttTable};
 
-use super::Prime;
+use super::{Prime, Tile};
 
 /// Products of residues below 2^50 whose sum stays below 2^104, so that its high half is a 52-bit word.
 const FOLD: usize = 16;
@@ -19,17 +19,17 @@ pub(crate) fn intt(t: &NttTable, x: &mut [u64], scale: Factor) {
 }
 
 /// `out += b`. In and out: `[0, q)`.
-pub(crate) fn add(p: &Prime, out: &mut [u64], b: &[u64]) {
+pub(crate) fn add_assign(p: &Prime, out: &mut [u64], b: &[u64]) {
     out.iter_mut().zip(b).for_each(|(o, &b)| *o = p.modulus.add(*o, b));
 }
 
 /// `out -= b`. In and out: `[0, q)`.
-pub(crate) fn sub(p: &Prime, out: &mut [u64], b: &[u64]) {
+pub(crate) fn sub_assign(p: &Prime, out: &mut [u64], b: &[u64]) {
     out.iter_mut().zip(b).for_each(|(o, &b)| *o = p.modulus.sub(*o, b));
 }
 
 /// `out *= b`. In and out: `[0, q)`.
-pub(crate) fn mul(p: &Prime, out: &mut [u64], b: &[u64]) {
+pub(crate) fn mul_assign(p: &Prime, out: &mut [u64], b: &[u64]) {
     out.iter_mut().zip(b).for_each(|(o, &b)| *o = p.modulus.mul(*o, b));
 }
 
@@ -89,6 +89,28 @@ pub(crate) fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&
             sum += u128::from(w[j]) * u128::from(x[j]);
         }
         *o = reduce_sum(p, sum);
+    }
+}
+
+/// `out[r, c] = sum over i of w[r, i] * x[i, c]` on eight words each, where `w` is one scalar for all eight; plus
+/// `out` when accumulating. Layouts: `w[row][term]`, `x[term][column][8]`, `out[row * columns + column][stride]`,
+/// of which the eight words from `at`. In and out: `[0, q)`.
+pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile) {
+    for row in 0..s.rows {
+        for column in 0..s.columns {
+            let out = &mut out[(row * s.columns + column) * s.stride + s.at..][..8];
+            for (lane, o) in out.iter_mut().enumerate() {
+                let mut sum = if accumulate { u128::from(*o) } else { 0 };
+                for i in 0..s.terms {
+                    if i % (FOLD - 1) == FOLD - 2 {
+                        sum = u128::from(reduce_sum(p, sum));
+                    }
+                    let x = x[(i * s.columns + column) * 8 + lane];
+                    sum += u128::from(w[row * s.terms + i]) * u128::from(x);
+                }
+                *o = reduce_sum(p, sum);
+            }
+        }
     }
 }
 
