@@ -3,6 +3,11 @@
 //! Every line carries its identity (commit, processor, threads, preset): a figure without one cannot be compared.
 #![forbid(unsafe_code)]
 
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::time::Instant;

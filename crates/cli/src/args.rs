@@ -130,8 +130,11 @@ pub(crate) struct Embed {
     #[arg(long)]
     pub(crate) model: PathBuf,
     /// A text; may be given several times, the keys then serve all of them
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "text_file")]
     pub(crate) text: Vec<String>,
+    /// A file with one more text a line
+    #[arg(long)]
+    pub(crate) text_file: Option<PathBuf>,
     /// Parameter preset
     #[arg(long, default_value = crate::presets::DEFAULT)]
     pub(crate) preset: String,

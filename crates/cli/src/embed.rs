@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::args::{Demo, Embed};
-use crate::fault::input;
+use crate::fault::{BlameInput, input};
 use crate::message::{self, Header, Kind};
 use crate::progress::{StageRow, table};
 use crate::session::{self, Server};
@@ -25,6 +25,9 @@ const DOCUMENTS: [&str; 5] = [
     "The football match ended in a draw after extra time.",
     "Cloud computers can be asked questions through a web page.",
 ];
+
+/// Larger than any list of texts that one run can embed.
+const MAX_TEXT_FILE_BYTES: u64 = 1 << 20;
 
 /// Everything `embed --check --json` prints for one text.
 #[derive(Serialize)]
@@ -163,11 +166,20 @@ fn token_count(bert: &Bert, text: &str) -> Result<usize> {
 /// `aegis embed`.
 pub(crate) fn embed(args: &Embed) -> Result<()> {
     let bert = session::load_model(&args.model)?;
-    let lengths = args.text.iter().map(|text| token_count(&bert, text)).collect::<Result<Vec<_>>>()?;
+    let mut texts = args.text.clone();
+    if let Some(path) = &args.text_file {
+        let bytes = files::read(path, MAX_TEXT_FILE_BYTES)?;
+        let lines = String::from_utf8(bytes).blame_input(format!("{} is not UTF-8", path.display()))?;
+        texts.extend(lines.lines().map(str::to_owned));
+    }
+    if texts.is_empty() {
+        return Err(input("there is no text; give --text or a --text-file with one text a line"));
+    }
+    let lengths = texts.iter().map(|text| token_count(&bert, text)).collect::<Result<Vec<_>>>()?;
     let longest = lengths.into_iter().max().unwrap_or(1);
     let seed = keys::seed(args.seed)?;
     let local = Local::new(&args.preset, bert, longest, args.run.threads, seed)?;
-    for text in &args.text {
+    for text in &texts {
         let report = local.embed(text, args.check)?;
         if args.run.json {
             output::line(&serde_json::to_string(&report)?)?;
