@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aegis_circuits::Bootstrapper;
-use aegis_ckks::{Evaluator, KeyRequest, Level, OpCounts, Params};
+use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, OpCounts, Params};
 
 use crate::ops::bring;
 use crate::placement::{Graph, Plan, Range, Step, ValueId, place};
@@ -340,7 +340,7 @@ impl Network {
         Ok(())
     }
 
-    /// Refreshes values in place, two ciphertexts at a time among those of a class of bounds.
+    /// Refreshes values in place, two ciphertexts at a time.
     fn bootstrap(
         &self,
         ev: &Evaluator,
@@ -348,33 +348,50 @@ impl Network {
         ids: &[ValueId],
         values: &mut BTreeMap<ValueId, CtTensor>,
     ) -> Result<()> {
-        let mut classes: BTreeMap<i32, Vec<(ValueId, usize)>> = BTreeMap::new();
-        for id in ids {
-            let blocks = values[id].blocks().len();
-            classes
-                .entry(self.graph.get(*id).bound_class())
-                .or_default()
-                .extend((0..blocks).map(|b| (*id, b)));
-        }
         let base = ev.params().base_level();
-        let mut fresh: BTreeMap<(ValueId, usize), _> = BTreeMap::new();
-        for places in classes.values() {
-            let bound = places.iter().map(|(id, _)| self.graph.get(*id).bound).fold(0.0, f64::max);
-            for pair in places.chunks(2) {
-                let low = |at: &(ValueId, usize)| bring(ev, &values[&at.0].blocks()[at.1], base);
-                if let [a, b] = pair {
-                    let (re, im) = bootstrapper.bootstrap_pair(ev, &low(a)?, &low(b)?, bound)?;
-                    fresh.extend([(*a, re), (*b, im)]);
-                } else {
-                    fresh.insert(pair[0], bootstrapper.bootstrap_real(ev, &low(&pair[0])?, bound)?);
+        let mut stale = vec![];
+        for id in ids {
+            for block in values[id].blocks() {
+                stale.push((bring(ev, block, base)?, self.graph.get(*id).bound));
+            }
+        }
+        let mut fresh = vec![];
+        for pair in stale.chunks(2) {
+            match pair {
+                [(a, a_bound), (b, b_bound)] => {
+                    fresh.extend(bootstrap_pair(ev, bootstrapper, (a, *a_bound), (b, *b_bound))?);
+                }
+                singles => {
+                    for (x, bound) in singles {
+                        fresh.push(bootstrapper.bootstrap_real(ev, x, *bound)?);
+                    }
                 }
             }
         }
+        let mut fresh = fresh.into_iter();
         for id in ids {
-            let blocks = fresh.range((*id, 0)..=(*id, usize::MAX)).map(|(_, ct)| ct.clone()).collect();
-            let refreshed = values[id].with(values[id].content(), blocks)?;
+            let x = &values[id];
+            let refreshed = x.with(x.content(), fresh.by_ref().take(x.blocks().len()).collect())?;
             values.insert(*id, refreshed);
         }
         Ok(())
     }
+}
+
+/// Two ciphertexts of different bounds in one bootstrap: each is divided by the power of two above its bound first and
+/// multiplied by it afterwards. Both are exact: a division is a larger scale, a multiplication one by an integer.
+fn bootstrap_pair(
+    ev: &Evaluator,
+    bootstrapper: &Bootstrapper,
+    (a, a_bound): (&Ciphertext, f64),
+    (b, b_bound): (&Ciphertext, f64),
+) -> Result<[Ciphertext; 2]> {
+    let power = |bound: f64| bound.log2().ceil().max(0.0).exp2();
+    let (a_power, b_power) = (power(a_bound), power(b_bound));
+    let top = a_power.max(b_power);
+    let unit = |x: &Ciphertext, power: f64| -> Result<Ciphertext> {
+        Ok(ev.reinterpret(&ev.mul_scalar(x, top / power, 1.0)?, x.scale() * top)?)
+    };
+    let (re, im) = bootstrapper.bootstrap_pair(ev, &unit(a, a_power)?, &unit(b, b_power)?, 1.0)?;
+    Ok([ev.mul_scalar(&re, a_power, 1.0)?, ev.mul_scalar(&im, b_power, 1.0)?])
 }

@@ -2,8 +2,8 @@
 //!
 //! A computation is a sequence of stages over values. A value has a level; a stage that runs at level `e`
 //! needs each of its inputs at `e + depth` and gives each output at `e + above`. Between stages any live
-//! values can be bootstrapped, from the base level or higher, to the fresh level; two real ciphertexts of
-//! bounds within the same power of two share one bootstrap. The plan found has the cheapest bootstraps, and
+//! values can be bootstrapped, from the base level or higher, to the fresh level; two real ciphertexts,
+//! whatever their bounds, share one bootstrap. The plan found has the cheapest bootstraps, and
 //! among those the least work, because a stage costs in proportion to the limbs it runs on.
 //!
 //! The program walks through the stages with every undominated assignment of levels to the live values. It is
@@ -35,13 +35,6 @@ pub struct Value {
     /// Largest magnitude in a slot: the error of a bootstrap is relative to it. Infinite where the value
     /// must not be bootstrapped.
     pub bound: f64,
-}
-
-impl Value {
-    /// Values of one class can share a bootstrap: their bounds are below the same power of two.
-    pub fn bound_class(&self) -> i32 {
-        self.bound.log2().ceil() as i32
-    }
 }
 
 /// One step of a computation.
@@ -144,23 +137,20 @@ impl Graph {
         last
     }
 
-    /// Ciphertexts of these values by class of bounds.
-    fn classes(&self, values: &[ValueId]) -> BTreeMap<i32, u64> {
-        let mut classes = BTreeMap::new();
-        for v in values {
-            *classes.entry(self.get(*v).bound_class()).or_default() += u64::from(self.get(*v).ciphertexts);
-        }
-        classes
+    /// Ciphertexts of these values.
+    fn ciphertexts(&self, values: &[ValueId]) -> u64 {
+        values.iter().map(|v| u64::from(self.get(*v).ciphertexts)).sum()
     }
 
-    /// Bootstraps that refresh all these values at once: pairs within each class of bounds.
+    /// Bootstraps that refresh all these values at once: two ciphertexts each.
     pub fn bootstraps(&self, values: &[ValueId]) -> u64 {
-        self.classes(values).values().map(|k| k.div_ceil(2)).sum()
+        self.ciphertexts(values).div_ceil(2)
     }
 
     /// Their cost: [`PAIR_COST`] for two ciphertexts, [`SINGLE_COST`] for one left over.
     fn bootstrap_cost(&self, values: &[ValueId]) -> u64 {
-        self.classes(values).values().map(|k| k / 2 * PAIR_COST + k % 2 * SINGLE_COST).sum()
+        let count = self.ciphertexts(values);
+        count / 2 * PAIR_COST + count % 2 * SINGLE_COST
     }
 }
 
