@@ -27,6 +27,7 @@
 //! rings or primes beyond those of [`aegis_ring`].
 
 mod backend;
+mod block;
 mod engine;
 mod kernels;
 mod memory;

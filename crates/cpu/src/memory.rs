@@ -1,42 +1,12 @@
 //! Buffers: allocated when first written, recycled when the last handle drops.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A cache line, and one AVX-512 register.
-const ALIGN: usize = 64;
-
-/// Owned, aligned, initialised words.
-struct Block {
-    words: NonNull<u64>,
-    len: usize,
-}
-
-// SAFETY: a block owns its memory, like a `Box<[u64]>`.
-unsafe impl Send for Block {}
-
-impl Block {
-    fn layout(len: usize) -> Layout {
-        Layout::from_size_align(len.max(1) * 8, ALIGN).expect("a buffer below isize::MAX bytes")
-    }
-
-    fn new(len: usize) -> Self {
-        // SAFETY: the layout has a size of at least eight bytes.
-        let memory = unsafe { alloc_zeroed(Self::layout(len)) };
-        let Some(words) = NonNull::new(memory.cast()) else { handle_alloc_error(Self::layout(len)) };
-        Self { words, len }
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout, and freed only here.
-        unsafe { dealloc(self.words.as_ptr().cast(), Self::layout(self.len)) }
-    }
-}
+use crate::block::Block;
 
 /// Words that the pool keeps for reuse: 512 MiB, two extended ciphertexts of eight digits at N = 2^16.
 const KEPT_WORDS: usize = 1 << 26;
@@ -52,14 +22,14 @@ struct Free {
 #[derive(Default)]
 pub(crate) struct Pool {
     free: Mutex<Free>,
-    live: std::sync::atomic::AtomicUsize,
+    live: AtomicUsize,
 }
 
 impl Pool {
     fn take(&self, len: usize) -> Block {
-        self.live.fetch_add(len, std::sync::atomic::Ordering::Relaxed);
+        self.live.fetch_add(len, Ordering::Relaxed);
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = free.blocks.iter().rposition(|b| b.len == len).and_then(|i| free.blocks.remove(i));
+        let found = free.blocks.iter().rposition(|b| b.len() == len).and_then(|i| free.blocks.remove(i));
         if let Some(block) = found {
             free.words -= len;
             return block;
@@ -69,15 +39,15 @@ impl Pool {
     }
 
     fn give_back(&self, block: Block) {
-        self.live.fetch_sub(block.len, std::sync::atomic::Ordering::Relaxed);
+        self.live.fetch_sub(block.len(), Ordering::Relaxed);
         let mut dead = vec![];
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.words += block.len;
+        free.words += block.len();
         free.blocks.push_back(block);
         while free.words > KEPT_WORDS
             && let Some(old) = free.blocks.pop_front()
         {
-            free.words -= old.len;
+            free.words -= old.len();
             dead.push(old);
         }
         drop(free);
@@ -86,7 +56,7 @@ impl Pool {
 
     /// Words in blocks that some buffer holds.
     pub(crate) fn live_words(&self) -> usize {
-        self.live.load(std::sync::atomic::Ordering::Relaxed)
+        self.live.load(Ordering::Relaxed)
     }
 }
 
@@ -122,7 +92,7 @@ impl Buffer {
     pub(crate) unsafe fn materialise(&self) -> NonNull<u64> {
         // SAFETY: the executor is the only one to touch the cell, by the condition above.
         let block = unsafe { &mut *self.block.get() };
-        block.get_or_insert_with(|| self.pool.take(self.len)).words
+        block.get_or_insert_with(|| self.pool.take(self.len)).words()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Sums of products: key switching and plaintext matrix products.
 
+use std::ops::Range;
+
 use aegis_ring::{Basis, LimbId};
 
 use super::elementwise::expand;
@@ -34,14 +36,16 @@ impl Engine {
     /// `out[j, e] = sum over i of w[j, i] * x[i, e]`.
     pub(crate) fn inner_product(&self, limbs: &Basis, product: Product<'_>) {
         let n = product.out.n();
-        let compact = n / product.w.n() >= 8;
-        let block = n.min(if compact { RUN_BLOCK } else { BLOCK });
-        self.parallel(limbs.len() * (n / block), |task| {
-            let (limb, start) = (limbs.limbs()[task / (n / block)], task % (n / block) * block);
+        let run = n / product.w.n();
+        let compact = run >= 8;
+        // A cache line of weights serves eight runs: it is read once.
+        let part = if compact { n.min((8 * run).max(RUN_BLOCK)) } else { n.min(BLOCK) };
+        self.parallel(limbs.len() * (n / part), |task| {
+            let (limb, start) = (limbs.limbs()[task / (n / part)], task % (n / part) * part);
             if compact {
-                self.compact_block(limb, start, block, &product);
+                self.compact_part(limb, start..start + part, &product);
             } else {
-                self.block_product(limb, start, block, &product);
+                self.block_product(limb, start, part, &product);
             }
         });
     }
@@ -73,14 +77,42 @@ impl Engine {
         }
     }
 
-    /// One block of words whose weights are the same for at least eight words in a row. The values are copied to the
-    /// order of their use: rows of a polynomial lie at multiples of 4 KiB and would share the sets of the cache.
-    fn compact_block(&self, limb: LimbId, start: usize, block: usize, product: &Product<'_>) {
-        let &Product { terms, accumulate, out, w, x } = product;
+    /// The words `part`, a multiple of eight runs or of [`RUN_BLOCK`], with compact weights.
+    fn compact_part(&self, limb: LimbId, part: Range<usize>, product: &Product<'_>) {
+        let &Product { terms, out, w, .. } = product;
         let (rows, columns) = product.shape();
         let run = out.n() / w.n();
-        let (out_at, w_at, x_at) = (out.position(limb), w.position(limb), x.position(limb));
-        let mut values = vec![0; terms * columns * block];
+        let w_at = w.position(limb);
+        let scalars = part.start / run..part.end.div_ceil(run);
+        let mut weights = vec![0; scalars.len() * rows * terms];
+        for k in 0..rows * terms {
+            // SAFETY: inputs are other buffers, which no task writes.
+            let row = &unsafe { w.row(k, w_at) }[scalars.clone()];
+            row.iter().enumerate().for_each(|(s, &weight)| weights[s * rows * terms + k] = weight);
+        }
+        let block = part.len().min(RUN_BLOCK);
+        let mut scratch = (vec![0; terms * columns * block], vec![0; rows * columns * block]);
+        for start in part.step_by(block) {
+            let weights_at =
+                |word: usize| &weights[(word / run - scalars.start) * rows * terms..][..rows * terms];
+            self.compact_block(limb, start, block, product, &weights_at, &mut scratch);
+        }
+    }
+
+    /// One block of words; `weights` gives those of the run of a word. The values are copied to the order of their
+    /// use: rows of a polynomial lie at multiples of 4 KiB and would share the sets of the cache.
+    fn compact_block<'a>(
+        &self,
+        limb: LimbId,
+        start: usize,
+        block: usize,
+        product: &Product<'_>,
+        weights: &dyn Fn(usize) -> &'a [u64],
+        (values, sums): &mut (Vec<u64>, Vec<u64>),
+    ) {
+        let &Product { terms, accumulate, out, x, .. } = product;
+        let (rows, columns) = product.shape();
+        let (out_at, x_at) = (out.position(limb), x.position(limb));
         for k in 0..terms * columns {
             // SAFETY: inputs are other buffers, which no task writes.
             let row = &unsafe { x.row(k, x_at) }[start..start + block];
@@ -88,24 +120,16 @@ impl Engine {
                 values[(j * terms * columns + k) * 8..][..8].copy_from_slice(words);
             }
         }
-        let mut sums = vec![0; rows * columns * block];
         if accumulate {
             for (k, sum) in sums.chunks_exact_mut(block).enumerate() {
                 // SAFETY: each task has its own words of the output.
                 sum.copy_from_slice(unsafe { out.part_mut(k, out_at, start, block) });
             }
         }
-        let mut weights = vec![0; rows * terms];
         for (j, values) in values.chunks_exact(terms * columns * 8).enumerate() {
-            let word = start + j * 8;
-            if j == 0 || word.is_multiple_of(run) {
-                for (k, weight) in weights.iter_mut().enumerate() {
-                    // SAFETY: inputs are other buffers, which no task writes.
-                    *weight = unsafe { w.row(k, w_at) }[word / run];
-                }
-            }
             let tile = Tile { rows, terms, columns, stride: block, at: j * 8 };
-            self.simd.scalar_products(self.prime(limb), &mut sums, accumulate, &weights, values, tile);
+            let weights = weights(start + j * 8);
+            self.simd.scalar_products(self.prime(limb), sums, accumulate, weights, values, tile);
         }
         for (k, sum) in sums.chunks_exact(block).enumerate() {
             // SAFETY: each task has its own words of the output.
