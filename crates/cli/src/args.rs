@@ -62,9 +62,9 @@ pub(crate) struct Keygen {
     /// Folder for secret.key and eval.keys
     #[arg(long)]
     pub(crate) out: PathBuf,
-    /// Longest text that the keys will serve, in tokens
-    #[arg(long, default_value_t = crate::presets::DEFAULT_TOKENS)]
-    pub(crate) max_tokens: usize,
+    /// Longest text that the keys will serve, in tokens [default: 64, or what the model takes if that is less]
+    #[arg(long)]
+    pub(crate) max_tokens: Option<usize>,
     /// Replace keys that are already there; what was encrypted under them is lost
     #[arg(long)]
     pub(crate) force: bool,

@@ -26,7 +26,7 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
         }
     }
     let bert = session::load_model(&args.model)?;
-    let layout = session::layout(&params, &bert, args.max_tokens)?;
+    let layout = session::layout(&params, &bert, args.max_tokens.unwrap_or(1))?;
     let seed = keys::seed(args.seed)?;
     let ctx = session::context(params, args.run.threads)?;
     let server = Server::new(&ctx, &bert, &layout)?;

@@ -135,3 +135,90 @@ impl Server {
         Ok(excursions.iter().map(shown).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aegis_ckks::{KeyGenerator, insecure_bootstrap_spec};
+    use aegis_models::testing::TinyBert;
+
+    use super::*;
+    use crate::fault::Input;
+    use crate::message::{self, Header, Kind};
+
+    const TEXT: &str = "the cat sat on the mat.";
+
+    /// A small model with its calibration, written to a folder and read back.
+    fn tiny(dir: &Path) -> Bert {
+        TinyBert::default().write(dir).expect("a writable folder");
+        let bert = Bert::load(dir).expect("a model");
+        let texts = [TEXT, "a dog ran on the road.", "cat", "the dogs sat. the cats ran."];
+        let tokens: Vec<_> = texts.iter().map(|t| bert.tokenize(t).expect("tokens")).collect();
+        let constants = bert.calibrate("test", &tokens).expect("constants");
+        let file = aegis_models::calibration_file(&constants, bert.identity()).expect("a file");
+        std::fs::write(dir.join(aegis_models::CALIBRATION_FILE), file).expect("a writable folder");
+        bert
+    }
+
+    /// Client and server apart, everything between them as bytes: the embedding is the plain model's, the result does not
+    /// depend on the number of threads, and damaged or exchanged messages are refused as input errors.
+    #[test]
+    fn a_query_travels_to_the_server_and_back() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let bert = tiny(dir.path());
+        let results: Vec<Vec<u8>> = [1, 2].map(|threads| round_trip(&bert, threads)).into();
+        assert!(results[0] == results[1], "one and two threads give different ciphertexts");
+    }
+
+    fn round_trip(bert: &Bert, threads: usize) -> Vec<u8> {
+        let params = Params::insecure(insecure_bootstrap_spec(9)).expect("a ring");
+        let ctx = context(params, NonZeroUsize::new(threads)).expect("a context");
+        let layout = layout(ctx.params(), bert, 16).expect("a layout");
+        let server = Server::new(&ctx, bert, &layout).expect("a server");
+        let generator = KeyGenerator::new(&ctx, Seed::new([3; 32]));
+        let secret = generator.secret_key();
+        let mut keys = Vec::new();
+        let made = generator.evaluation_keys(&secret, &server.request()).expect("keys");
+        made.write(&ctx, &mut keys).expect("keys as bytes");
+
+        let query = query(bert, &layout, TEXT).expect("a query");
+        let x = encrypt(&ctx, &secret, &layout, &query, &Seed::new([4; 32])).expect("a ciphertext");
+        let header = |kind, ciphertexts| {
+            let (model, shape) = (bert.identity().to_owned(), query.shape.clone());
+            Header { kind, model, shape, ciphertexts }
+        };
+        let sent =
+            message::encode(&ctx, &header(Kind::Query, x.blocks().len()), x.blocks()).expect("a message");
+        refuses_damage(&ctx, &sent);
+
+        let (read, blocks) = message::decode(&ctx, &sent, Kind::Query).expect("an undamaged message");
+        let keys = Arc::new(EvaluationKeys::read(&ctx, keys.as_slice()).expect("undamaged keys"));
+        let x = server.input(read.shape.tokens(), blocks).expect("an input");
+        let done = server.evaluate(&keys, &x).expect("an evaluation");
+        let back =
+            message::encode(&ctx, &header(Kind::Result, done.result.blocks().len()), done.result.blocks())
+                .expect("a message");
+
+        let (read, blocks) = message::decode(&ctx, &back, Kind::Result).expect("an undamaged message");
+        let embedding = decrypt(&ctx, &secret, &read.shape, &blocks).expect("an embedding");
+        let plain = bert.embed_plain(TEXT).expect("an embedding");
+        let cosine = aegis_models::cosine(&embedding, &plain).expect("two embeddings");
+        assert!(cosine > 0.999, "cosine {cosine}");
+        back
+    }
+
+    fn refuses_damage(ctx: &Context, sent: &[u8]) {
+        let refused = |bytes: &[u8], kind| {
+            let error = message::decode(ctx, bytes, kind).map(|_| ()).expect_err("damage is found");
+            assert!(error.downcast_ref::<Input>().is_some(), "{error:#}");
+        };
+        refused(sent, Kind::Result);
+        for length in [0, 7, 8, 10, 40, sent.len() / 2, sent.len() - 1] {
+            refused(&sent[..length], Kind::Query);
+        }
+        for at in [0, 8, 11, 30, sent.len() / 2, sent.len() - 1] {
+            let mut flipped = sent.to_vec();
+            flipped[at] ^= 4;
+            refused(&flipped, Kind::Query);
+        }
+    }
+}

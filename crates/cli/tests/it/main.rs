@@ -1,0 +1,137 @@
+//! The command as users meet it: exit codes, messages, and no file left behind. Nothing here evaluates a model.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use aegis_models::testing::TinyBert;
+use tempfile::{TempDir, tempdir};
+
+fn aegis(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_aegis")).args(args).output().expect("the command starts")
+}
+
+/// Runs, expects this exit code and a message that contains `words`, and never a panic.
+fn refused(code: i32, words: &str, args: &[&str]) {
+    let output = aegis(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    assert!(stderr.contains(words), "{args:?}: {stderr}");
+    assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
+    assert!(output.stdout.is_empty(), "{args:?}");
+}
+
+fn model() -> TempDir {
+    let dir = tempdir().expect("a folder");
+    TinyBert::default().write(dir.path()).expect("a writable folder");
+    dir
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a readable path")
+}
+
+#[test]
+fn usage_errors_are_code_2() {
+    refused(2, "Usage", &["embed"]);
+    refused(2, "unexpected argument", &["decrypt", "--nonsense"]);
+    refused(2, "invalid value", &["embed", "--model", "m", "--text", "a", "--threads", "0"]);
+}
+
+#[test]
+fn texts_that_cannot_be_embedded() {
+    let dir = model();
+    let model = text(dir.path());
+    refused(2, "empty", &["embed", "--model", model, "--text", ""]);
+    refused(2, "empty", &["embed", "--model", model, "--text", " \t\n"]);
+    refused(2, "unknown", &["embed", "--model", model, "--text", "zzz qqq"]);
+    let long = "cat ".repeat(40);
+    refused(2, "42 tokens", &["embed", "--model", model, "--text", &long]);
+    let file = dir.path().join("texts");
+    fs::write(&file, b"cat\n\xff\xfe\n").expect("writable");
+    refused(2, "not UTF-8", &["embed", "--model", model, "--text-file", text(&file)]);
+    fs::write(&file, b"").expect("writable");
+    refused(2, "no text", &["embed", "--model", model, "--text-file", text(&file)]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_text_that_is_not_utf8() {
+    use std::os::unix::ffi::OsStrExt;
+    let bad = std::ffi::OsStr::from_bytes(b"\xff");
+    let output = Command::new(env!("CARGO_BIN_EXE_aegis"))
+        .args(["embed", "--model", "m", "--text"])
+        .arg(bad)
+        .output()
+        .expect("the command starts");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn models_that_cannot_be_used() {
+    let embed =
+        |dir: &Path, words: &str| refused(2, words, &["embed", "--model", text(dir), "--text", "cat"]);
+    embed(Path::new("no/such/model"), "cannot read");
+    let dir = model();
+    embed(dir.path(), "calibration");
+    fs::write(dir.path().join("model.safetensors"), b"short").expect("writable");
+    embed(dir.path(), "safetensors");
+    fs::write(dir.path().join("config.json"), b"{").expect("writable");
+    embed(dir.path(), "config.json");
+}
+
+#[test]
+fn presets_that_cannot_be_used() {
+    let dir = model();
+    let keygen = |preset: &str, words: &str| {
+        let out = dir.path().join("keys");
+        refused(2, words, &["keygen", "--preset", preset, "--model", text(dir.path()), "--out", text(&out)]);
+    };
+    keygen("N12", "no preset is called N12");
+    // The model has no calibration: refused before any key is made.
+    keygen("N16_B13_S40", "calibration");
+}
+
+#[test]
+fn existing_keys_are_kept() {
+    let dir = model();
+    let path = dir.path().join("secret.key");
+    fs::write(&path, b"precious").expect("writable");
+    refused(2, "--force", &["keygen", "--model", text(dir.path()), "--out", text(dir.path())]);
+    assert_eq!(fs::read(&path).expect("still there"), b"precious");
+}
+
+#[test]
+fn files_that_are_no_keys_or_messages() {
+    let dir = model();
+    let at = |name: &str, content: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, content).expect("writable");
+        path
+    };
+    let (empty, noise) = (at("empty", b""), at("noise", &[0x5a; 4096]));
+    let out = dir.path().join("result.ct");
+    for input in [&empty, &noise] {
+        let args = ["eval", "--eval-keys", text(&noise), "--model", text(dir.path()), "--in", text(input)];
+        refused(2, "cannot be used", &[&args[..], &["--out", text(&out)]].concat());
+    }
+    refused(2, "cannot read", &["decrypt", "--keys", text(dir.path()), "--in", text(&noise)]);
+    refused(2, "cannot read", &["decrypt", "--keys", text(dir.path()), "--in", text(&noise), "--json"]);
+    at("keyset.json", b"{\"key_id\":1}");
+    refused(2, "keyset.json", &["decrypt", "--keys", text(dir.path()), "--in", text(&noise)]);
+    let keyset = r#"{"key_id":"0","preset":"N16_B13_S40","model":"0","padded_tokens":64}"#;
+    at("keyset.json", keyset.as_bytes());
+    let encrypt =
+        ["encrypt", "--keys", text(dir.path()), "--model", text(dir.path()), "--text", "cat", "--out"];
+    refused(2, "made for the model", &[&encrypt[..], &[text(&out)]].concat());
+    assert!(!out.exists(), "a refused command wrote its output");
+}
+
+#[test]
+fn presets_are_listed_with_their_security() {
+    let output = aegis(&["params"]);
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success());
+    assert!(table.contains("N16_B13_S40") && table.contains("security bits"), "{table}");
+}
