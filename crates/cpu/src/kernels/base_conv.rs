@@ -48,9 +48,10 @@ impl Engine {
                 self.inverse_scale(limb, n, table.weight(i).value),
             );
         });
-        let lifted = self.scratch(polys, limbs, n);
+        // Not in place, the output itself holds the lifted remainder; in place it holds the operand.
+        let scratch = input.is_none().then(|| self.scratch(polys, limbs, n));
         // SAFETY: as above.
-        let lifted = unsafe { lifted.open() };
+        let lifted = scratch.as_ref().map_or(out, |s| unsafe { s.open() });
         self.convert(&table, from, limbs, lifted, |poly, start, y| {
             for (i, y) in y.iter_mut().enumerate() {
                 // SAFETY: no task of this phase writes the remainder.
@@ -62,21 +63,18 @@ impl Engine {
             let (index, poly) = (task / polys, task % polys);
             let limb = limbs.limbs()[index];
             let (prime, modulus) = (self.prime(limb), &self.prime(limb).modulus);
-            let inverse =
-                modulus.inv(table.product(index)).expect("distinct primes are invertible modulo each other");
-            // SAFETY: each task has its own row of the scratch and of the output. The source is the output itself
-            // or another buffer; the slice of the source ends before the row of the output is borrowed.
-            let lifted = unsafe { lifted.row_mut(poly, index) };
-            self.simd.ntt(self.prime(limb), self.table(limb, n), lifted);
+            let inverse = modulus.inv(table.product(index)).expect("distinct primes are invertible");
+            let inverse = Factor::new(inverse, modulus);
+            // SAFETY: each task has its own row of the output and of the scratch, which is another buffer; so is the
+            // source, unless it is the output, and then that row is read only before it is written.
+            let row = unsafe { lifted.row_mut(poly, lifted.position(limb)) };
+            self.simd.ntt(prime, self.table(limb, n), row);
             // SAFETY: as above.
-            self.simd.sub_scale(
-                prime,
-                lifted,
-                unsafe { source.row(poly, source.position(limb)) },
-                Factor::new(inverse, modulus),
-            );
-            // SAFETY: as above.
-            unsafe { out.row_mut(poly, out.position(limb)) }.copy_from_slice(lifted);
+            self.simd.sub_scale(prime, row, unsafe { source.row(poly, source.position(limb)) }, inverse);
+            if scratch.is_some() {
+                // SAFETY: as above.
+                unsafe { out.row_mut(poly, out.position(limb)) }.copy_from_slice(row);
+            }
         });
     }
 

@@ -1,7 +1,7 @@
 //! Transforms on AVX-512 IFMA.
 //!
-//! Cache plan for N = 2^16: one radix-16 pass over the row in L2, then each block of 4096 words (32 KiB, L1) gets two
-//! radix-8 passes and one pass over tiles of 64 words, which does its six stages in registers: three on rows, a
+//! Cache plan for N = 2^16: passes of radix 4 and 8 over the row in L2, then each block of 2048 words (16 KiB, L1) gets
+//! passes of radix 4 and 8 and one over tiles of 64 words, which does its six stages in registers: three on rows, a
 //! transposition, three on columns, the transposition back. The inverse runs the same passes backwards.
 
 use aegis_ring::{Factor, NttTable};
@@ -12,7 +12,7 @@ use crate::simd::Prime;
 /// Words of a tile.
 const TILE: usize = 64;
 /// Words of a block that stays in L1.
-const BLOCK_LOG2: u32 = 12;
+const BLOCK_LOG2: u32 = 11;
 /// Primes up to here need no reduction between the stages of a forward transform: 17 stages add at most 2q each.
 const LAZY_BITS: u32 = 46;
 
@@ -62,23 +62,27 @@ impl Table {
 }
 
 /// Passes of a transform, outermost first: log2 of their radices over the whole row, then within a block.
+///
+/// Hot rows of 2^16 words take 98 us with 4 8 | 4 8 | tile, 101 with 16 | 8 8 | tile, 106 with 8 8 | 16 | tile and 111
+/// with 16 4 | 16 | tile (3.4 GHz, beside other load): lines of a pass over the row lie at multiples of 4 KiB, in one
+/// set of the L1 cache, so that large radices there gain nothing.
 fn plan(log_n: u32) -> (&'static [u32], &'static [u32]) {
     let outer: &[u32] = match log_n.saturating_sub(BLOCK_LOG2) {
         0 => &[],
         1 => &[1],
         2 => &[2],
         3 => &[3],
-        4 => &[4],
-        _ => &[2, 3],
+        4 => &[2, 2],
+        5 => &[2, 3],
+        _ => &[3, 3],
     };
     let inner: &[u32] = match log_n.min(BLOCK_LOG2) - TILE.ilog2() {
         0 => &[],
         1 => &[1],
         2 => &[2],
         3 => &[3],
-        4 => &[4],
-        5 => &[2, 3],
-        _ => &[3, 3],
+        4 => &[2, 2],
+        _ => &[2, 3],
     };
     (outer, inner)
 }
@@ -141,8 +145,7 @@ fn forward_pass<const WIDE: bool>(
         match log_r {
             1 => forward_radix::<1, 2, WIDE>(q, t, x, m, i),
             2 => forward_radix::<2, 4, WIDE>(q, t, x, m, i),
-            3 => forward_radix::<3, 8, WIDE>(q, t, x, m, i),
-            _ => forward_radix::<4, 16, WIDE>(q, t, x, m, i),
+            _ => forward_radix::<3, 8, WIDE>(q, t, x, m, i),
         }
     }
 }
@@ -267,6 +270,15 @@ impl Growth {
     }
 }
 
+/// What a pass does besides its stages.
+#[derive(Clone, Copy)]
+struct Ends {
+    /// First reduce all values below 2q.
+    reduce: bool,
+    /// Last multiply all values and reduce them below q.
+    scale: Option<Factor>,
+}
+
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn inverse<const WIDE: bool>(p: &Prime, t: &Table, x: &mut [[u64; 8]], scale: Factor) {
     let q = Q::new(p);
@@ -284,17 +296,20 @@ fn inverse<const WIDE: bool>(p: &Prime, t: &Table, x: &mut [[u64; 8]], scale: Fa
         let mut parts = block / 8;
         for &log_r in inner.iter().rev() {
             parts >>= log_r;
-            inverse_pass::<WIDE>(&q, t, x, m * parts, b * parts..(b + 1) * parts, log_r, &mut growth);
+            inverse_pass::<WIDE>(&q, t, x, m * parts, b * parts..(b + 1) * parts, log_r, &mut growth, None);
         }
         after_blocks = growth;
     }
     for &log_r in outer.iter().rev() {
         m >>= log_r;
-        inverse_pass::<WIDE>(&q, t, x, m, 0..m, log_r, &mut after_blocks);
+        let last = (m == 1).then_some(scale);
+        inverse_pass::<WIDE>(&q, t, x, m, 0..m, log_r, &mut after_blocks, last);
     }
-    let scale = W::splat(scale);
-    for row in x {
-        store(row, q.finish(q.mul(load(row), scale)));
+    if outer.is_empty() {
+        let scale = W::splat(scale);
+        for row in x {
+            store(row, q.finish(q.mul(load(row), scale)));
+        }
     }
 }
 
@@ -307,19 +322,20 @@ fn inverse_pass<const WIDE: bool>(
     blocks: std::ops::Range<usize>,
     log_r: u32,
     growth: &mut Growth,
+    scale: Option<Factor>,
 ) {
     let len = x.len() / blocks.len();
     let reduce = !WIDE && growth.begin(log_r);
-    let offsets = growth.offsets::<4, WIDE>();
+    let ends = Ends { reduce, scale };
+    let offsets = growth.offsets::<3, WIDE>();
     if !WIDE {
-        growth.log2 -= 4 - log_r;
+        growth.log2 -= 3 - log_r;
     }
     for (x, i) in x.chunks_exact_mut(len).zip(blocks) {
         match log_r {
-            1 => inverse_radix::<1, 2, WIDE>(q, t, x, (m, i), &offsets, reduce),
-            2 => inverse_radix::<2, 4, WIDE>(q, t, x, (m, i), &offsets, reduce),
-            3 => inverse_radix::<3, 8, WIDE>(q, t, x, (m, i), &offsets, reduce),
-            _ => inverse_radix::<4, 16, WIDE>(q, t, x, (m, i), &offsets, reduce),
+            1 => inverse_radix::<1, 2, WIDE>(q, t, x, (m, i), &offsets, ends),
+            2 => inverse_radix::<2, 4, WIDE>(q, t, x, (m, i), &offsets, ends),
+            _ => inverse_radix::<3, 8, WIDE>(q, t, x, (m, i), &offsets, ends),
         }
     }
 }
@@ -343,7 +359,7 @@ fn inverse_radix<const LOG_R: usize, const R: usize, const WIDE: bool>(
     x: &mut [[u64; 8]],
     (m, i): (usize, usize),
     offsets: &[V],
-    reduce: bool,
+    ends: Ends,
 ) {
     let w = inverse_twiddles::<LOG_R, R>(t, m, i);
     let stride = x.len() / R;
@@ -351,10 +367,14 @@ fn inverse_radix<const LOG_R: usize, const R: usize, const WIDE: bool>(
     let lanes: [&mut [[u64; 8]]; R] = std::array::from_fn(|_| lanes.next().expect("R strides"));
     for j in 0..stride {
         let mut v: [V; R] = std::array::from_fn(|k| load(&lanes[k][j]));
-        if reduce {
+        if ends.reduce {
             v = std::array::from_fn(|k| q.reduce(v[k]));
         }
         inverse_stages::<LOG_R, R, WIDE>(q, &w, offsets, &mut v);
+        if let Some(scale) = ends.scale {
+            let scale = W::splat(scale);
+            v = std::array::from_fn(|k| q.finish(q.mul(v[k], scale)));
+        }
         for k in 0..R {
             store(&mut lanes[k][j], v[k]);
         }
