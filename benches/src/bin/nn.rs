@@ -1,0 +1,74 @@
+//! Encrypted layers of the size of all-MiniLM-L6-v2 on 64 tokens, each at a level of its use.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use aegis_benches::{Bench, Options};
+use aegis_ckks::{
+    Context, Evaluator, KeyGenerator, Level, N16_B13_S40, Params, Seed, insecure_bootstrap_spec,
+};
+use aegis_cpu::Cpu;
+use aegis_nn::{
+    Attend, Content, CtTensor, Gelu, Layer, Layout, Linear, MODEL, MeanPool, RowSum, Scores, Tensor,
+};
+use clap::Parser;
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let params = if options.test {
+        Params::insecure(insecure_bootstrap_spec(10))?
+    } else {
+        Params::try_from(N16_B13_S40)?
+    };
+    let bench = Bench::new("nn", &options, params.name());
+    let device = Arc::new(Cpu::new(params.rns().clone(), options.threads.get())?);
+    let ctx = Context::new(params.clone(), device)?;
+    let (tokens, dim, heads, hidden) = if options.test { (16, 16, 2, 32) } else { (64, 384, 12, 1536) };
+    let layout = Layout::new(params.slots(), tokens, dim, heads, hidden)?;
+
+    measure(&bench, &ctx, "linear", 10, &linear(&layout, MODEL, dim)?)?;
+    measure(&bench, &ctx, "linear_up", 8, &linear(&layout, Content::Hidden, hidden)?)?;
+    measure(&bench, &ctx, "scores", 8, &Scores::new(&layout, vec![0.0; heads], 1.0, 0.0)?)?;
+    measure(&bench, &ctx, "row_sum", 4, &RowSum::new(&layout))?;
+    measure(&bench, &ctx, "attend", 4, &Attend::new(&layout)?)?;
+    let coefficients: Vec<f64> = (0..32).map(|i| 0.5 / f64::from(1 + i * i)).collect();
+    measure(&bench, &ctx, "gelu", 4, &Gelu::new(&layout, coefficients.clone(), coefficients)?)?;
+    measure(&bench, &ctx, "mean_pool", 1, &MeanPool::new(&layout))
+}
+
+/// A square map or one to the hidden features, with small weights.
+fn linear(layout: &Layout, output: Content, columns: usize) -> anyhow::Result<Linear> {
+    let weight = Tensor::from_fn(layout.dim(), columns, |i, o| wave(i * columns + o) / layout.dim() as f64);
+    let bias = vec![0.1; columns];
+    Ok(Linear::new("linear", layout, (MODEL, output), weight, bias.clone(), bias)?)
+}
+
+/// One evaluation of `layer` with its outputs at `level`.
+fn measure(bench: &Bench, ctx: &Context, name: &str, level: u32, layer: &dyn Layer) -> anyhow::Result<()> {
+    if !bench.wants(name) {
+        return Ok(());
+    }
+    let level = Level(level);
+    let keygen = KeyGenerator::new(ctx, Seed::new([7; 32]));
+    let secret = keygen.secret_key();
+    let keys = keygen.evaluation_keys(&secret, &layer.keys(ctx.params(), level))?;
+    let ev = Evaluator::new(ctx, Arc::new(keys));
+    let layout = layer.layout();
+    let mut inputs: Vec<CtTensor> = Vec::new();
+    for (i, port) in layer.inputs().iter().enumerate() {
+        let x = Tensor::from_fn(layout.tokens(), layout.columns(port.content), |r, c| wave(r * 7919 + c));
+        let at = Level(level.0 + port.above);
+        let seed = Seed::new([9; 32]).derive("input", i as u64);
+        inputs.push(aegis_nn::encrypt(ctx, &secret, layout, port.content, &x, at, &seed)?);
+    }
+    let inputs: Vec<&CtTensor> = inputs.iter().collect();
+    bench.measure(name, 3, 1, || {
+        layer.forward(&ev, &inputs)?;
+        Ok(ctx.device().sync()?)
+    })
+}
+
+/// A value in `[-1, 1]`.
+fn wave(i: usize) -> f64 {
+    (0.37 * i as f64).cos()
+}
