@@ -77,13 +77,17 @@ impl Tokenizer {
     }
 
     fn parse(bytes: &[u8], config: &Config) -> std::result::Result<Self, String> {
-        let mut inner = Inner::from_bytes(bytes).map_err(|e| e.to_string())?;
-        // The file of all-MiniLM-L6-v2 truncates to 128 and pads to exactly 128 tokens: texts would silently
-        // lose their end, and padding is decided by the packing.
-        inner.with_truncation(None).map_err(|e| e.to_string())?;
-        inner.with_padding(None);
+        let mut file: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        let unknown = file.pointer("/model/unk_token").and_then(serde_json::Value::as_str).map(str::to_owned);
+        let fields = file.as_object_mut().ok_or("it is not an object")?;
+        // The file of all-MiniLM-L6-v2 truncates to 128 and pads to exactly 128 tokens: texts would silently lose their
+        // end, and padding is decided by the packing. The decoder is of no use here, and reading a damaged one panics
+        // (tokenizers 0.23, `DecoderHelper`).
+        ["truncation", "padding", "decoder"].iter().for_each(|field| drop(fields.remove(*field)));
+        check_template(fields.get("post_processor"))?;
+        let inner: Inner = serde_json::from_value(file).map_err(|e| e.to_string())?;
         Ok(Tokenizer {
-            unknown: unknown_token(bytes).and_then(|token| inner.token_to_id(&token)),
+            unknown: unknown.and_then(|token| inner.token_to_id(&token)),
             inner,
             vocabulary: config.vocabulary,
             token_types: config.token_types,
@@ -99,8 +103,12 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Tokens> {
         let encoding = self.inner.encode(text, true).map_err(|e| Error::Tokenize(e.to_string()))?;
         let (ids, types) = (encoding.get_ids(), encoding.get_type_ids());
-        let content =
-            || ids.iter().zip(encoding.get_special_tokens_mask()).filter(|&(_, &special)| special == 0);
+        let marks = encoding.get_special_tokens_mask();
+        if marks.first() != Some(&1) || marks.last() != Some(&1) {
+            // The constants for token 0 are those of [CLS].
+            return Err(Error::Tokenize("no special tokens mark its ends".into()));
+        }
+        let content = || ids.iter().zip(marks).filter(|&(_, &special)| special == 0);
         if content().next().is_none() {
             return Err(Error::EmptyText);
         }
@@ -123,8 +131,19 @@ impl Tokenizer {
     }
 }
 
-/// `model.unk_token`, which the `tokenizers` crate keeps inside each kind of model.
-fn unknown_token(bytes: &[u8]) -> Option<String> {
-    let file: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    Some(file.get("model")?.get("unk_token")?.as_str()?.to_owned())
+/// Whether a template places what there is: the `tokenizers` crate panics at the first text otherwise.
+fn check_template(processor: Option<&serde_json::Value>) -> std::result::Result<(), String> {
+    let Some(processor) = processor else { return Ok(()) };
+    let pieces = ["single", "pair"].iter().filter_map(|name| processor.get(name)?.as_array()).flatten();
+    for token in pieces.filter_map(|piece| piece.pointer("/SpecialToken/id")?.as_str()) {
+        if processor.get("special_tokens").and_then(|tokens| tokens.get(token)).is_none() {
+            return Err(format!("its template places {token}, which it does not define"));
+        }
+    }
+    let single = processor.get("single").and_then(serde_json::Value::as_array).into_iter().flatten();
+    if single.filter_map(|piece| piece.pointer("/Sequence/id")).any(|id| id != "A") {
+        return Err("its template of one text places a second one".into());
+    }
+    let parts = processor.get("processors").and_then(serde_json::Value::as_array).into_iter().flatten();
+    parts.map(Some).try_for_each(check_template)
 }

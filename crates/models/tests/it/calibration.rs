@@ -105,6 +105,21 @@ fn truncated_and_altered_files_are_refused() {
 }
 
 #[test]
+fn every_flipped_bit_is_found() {
+    let case = Case::new();
+    let text = case.text().into_bytes();
+    for (i, bit) in (0..400).chain((400..text.len()).step_by(61)).zip((0..8).cycle()) {
+        let mut damaged = text.clone();
+        damaged[i] ^= 1 << bit;
+        let error = case.refusal(damaged);
+        assert!(
+            matches!(error, Error::CalibrationFormat { .. } | Error::OtherModel { .. }),
+            "byte {i}: {error}"
+        );
+    }
+}
+
+#[test]
 fn constants_that_are_not_finite_never_reach_a_file() {
     let case = Case::new();
     for bad in [f64::NAN, f64::INFINITY] {

@@ -239,3 +239,45 @@ fn pooling_other_than_the_mean_is_refused() {
         assert!(matches!(refusal(dir.path()), Error::Config { .. }), "{bad}");
     }
 }
+
+#[test]
+fn templates_that_place_what_is_not_there_are_refused() {
+    let (dir, _) = tiny();
+    let path = dir.path().join("tokenizer.json");
+    let text = fs::read_to_string(&path).unwrap();
+    for (from, to) in [("\"[SEP]\":{", "\"[XXX]\":{"), ("\"id\":\"A\"", "\"id\":\"B\"")] {
+        assert!(text.contains(from), "{from}");
+        fs::write(&path, text.replace(from, to)).unwrap();
+        assert!(matches!(refusal(dir.path()), Error::Tokenizer { .. }), "{to}");
+    }
+}
+
+#[test]
+fn a_tokenizer_that_does_not_mark_the_ends_is_refused_when_it_shows() {
+    let (dir, _) = tiny();
+    let path = dir.path().join("tokenizer.json");
+    let text = fs::read_to_string(&path).unwrap();
+    for id in [2, 3] {
+        fs::write(&path, text.replace(&format!("\"ids\":[{id}]"), "\"ids\":[]")).unwrap();
+        let error = Bert::load(dir.path()).unwrap().tokenize("cat").unwrap_err();
+        assert!(matches!(error, Error::Tokenize(_)), "{error}");
+    }
+}
+
+#[test]
+fn flipped_bits_of_tokenizer_and_configuration_never_panic() {
+    for name in ["tokenizer.json", "config.json"] {
+        let (dir, _) = tiny();
+        let path = dir.path().join(name);
+        let whole = fs::read(&path).unwrap();
+        for (i, bit) in (0..whole.len()).step_by(5).zip((0..7).cycle()) {
+            let mut damaged = whole.clone();
+            damaged[i] ^= 1 << bit;
+            fs::write(&path, &damaged).unwrap();
+            // Many a flip leaves a valid file of another meaning; whatever loads must embed or refuse.
+            if let Ok(bert) = Bert::load(dir.path()) {
+                let _ = bert.embed_plain("The cats ran [SEP] on a ZEBRA 東京.");
+            }
+        }
+    }
+}
