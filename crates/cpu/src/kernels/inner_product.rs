@@ -82,14 +82,8 @@ impl Engine {
         let &Product { terms, out, w, .. } = product;
         let (rows, columns) = product.shape();
         let run = out.n() / w.n();
-        let w_at = w.position(limb);
         let scalars = part.start / run..part.end.div_ceil(run);
-        let mut weights = vec![0; scalars.len() * rows * terms];
-        for k in 0..rows * terms {
-            // SAFETY: inputs are other buffers, which no task writes.
-            let row = &unsafe { w.row(k, w_at) }[scalars.clone()];
-            row.iter().enumerate().for_each(|(s, &weight)| weights[s * rows * terms + k] = weight);
-        }
+        let weights = pack_weights(w, limb, rows, terms, scalars.clone());
         let block = part.len().min(RUN_BLOCK);
         let mut scratch = (vec![0; terms * columns * block], vec![0; rows * columns * block]);
         for start in part.step_by(block) {
@@ -136,4 +130,27 @@ impl Engine {
             unsafe { out.part_mut(k, out_at, start, block) }.copy_from_slice(sum);
         }
     }
+}
+
+/// The words `scalars` of all weights, in the order of their use: `[scalar][four rows][term][row]`, then
+/// `[row][term]` for the rows that are left over.
+fn pack_weights(w: Rows<'_>, limb: LimbId, rows: usize, terms: usize, scalars: Range<usize>) -> Vec<u64> {
+    let (at, count) = (w.position(limb), scalars.len());
+    // The rows of weights lie far apart: a loop of nothing but copies keeps many cache misses under way.
+    let mut lines = vec![0; rows * terms * count];
+    for (k, line) in lines.chunks_exact_mut(count).enumerate() {
+        // SAFETY: inputs are other buffers, which no task writes.
+        line.copy_from_slice(&unsafe { w.row(k, at) }[scalars.clone()]);
+    }
+    let mut packed = Vec::with_capacity(lines.len());
+    for s in 0..count {
+        let weight = |row: usize, term: usize| lines[(row * terms + term) * count + s];
+        for group in (0..rows / 4).map(|g| 4 * g) {
+            packed.extend((0..terms).flat_map(|i| std::array::from_fn::<_, 4, _>(|r| weight(group + r, i))));
+        }
+        for row in rows / 4 * 4..rows {
+            packed.extend((0..terms).map(|i| weight(row, i)));
+        }
+    }
+    packed
 }

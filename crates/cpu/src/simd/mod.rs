@@ -165,8 +165,9 @@ forward! {
     /// `out = sum over i of w[i] * x[i]`, plus `out` when accumulating, word by word. In and out: `[0, q)`.
     fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&[u64]], x: &[&[u64]]);
     /// `out[r, c] = sum over i of w[r, i] * x[i, c]` on eight words each, where `w` is one scalar for all eight; plus
-    /// `out` when accumulating. Layouts: `w[row][term]`, `x[term][column][8]`, `out[row * columns + column][stride]`,
-    /// of which the eight words from `at`. In and out: `[0, q)`.
+    /// `out` when accumulating. Layouts: `w[four rows][term][row]` and then `[row][term]` for the rows left over,
+    /// `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words from `at`. In and out:
+    /// `[0, q)`.
     fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile);
     /// The multiples of Q to take off for every word of the rows `y`, each in `[0, q_i)`.
     fn overflow(c: &BaseConv, u: &mut [u64], y: &[&[u64]]);

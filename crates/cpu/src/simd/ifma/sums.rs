@@ -110,8 +110,9 @@ fn inner<const MANY: bool>(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&[
 }
 
 /// `out[r, c] = sum over i of w[r, i] * x[i, c]` on eight words each, where `w` is one scalar for all eight; plus
-/// `out` when accumulating. Layouts: `w[row][term]`, `x[term][column][8]`, `out[row * columns + column][stride]`,
-/// of which the eight words from `at`. In and out: `[0, q)`.
+/// `out` when accumulating. Layouts: `w[four rows][term][row]` and then `[row][term]` for the rows left over,
+/// `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words from `at`. In and out:
+/// `[0, q)`.
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile) {
     assert!(s.terms < MAX_TERMS, "{} terms at once", s.terms);
@@ -160,14 +161,14 @@ fn tile<const R: usize, const C: usize, const MANY: bool>(
             }
         }
     }
-    let weights: [&[u64]; R] = std::array::from_fn(|r| &w[(row + r) * s.terms..][..s.terms]);
-    let x = &x[..s.terms * s.columns];
-    for i in 0..s.terms {
-        let values: [V; C] = std::array::from_fn(|c| load(&x[i * s.columns + column + c]));
-        for r in 0..R {
-            let weight = splat(weights[r][i]);
-            for c in 0..C {
-                sums[r][c] = sums[r][c].add_product(weight, values[c]);
+    let (weights, _) = w[row * s.terms..(row + R) * s.terms].as_chunks::<R>();
+    for (weights, x) in weights.iter().zip(x.chunks_exact(s.columns)) {
+        let x: &[[u64; 8]; C] = x[column..].first_chunk().expect("as many columns");
+        let values: [V; C] = std::array::from_fn(|c| load(&x[c]));
+        for (sums, &weight) in sums.iter_mut().zip(weights) {
+            let weight = splat(weight);
+            for (sum, &value) in sums.iter_mut().zip(&values) {
+                *sum = sum.add_product(weight, value);
             }
         }
     }

@@ -93,10 +93,13 @@ pub(crate) fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&
 }
 
 /// `out[r, c] = sum over i of w[r, i] * x[i, c]` on eight words each, where `w` is one scalar for all eight; plus
-/// `out` when accumulating. Layouts: `w[row][term]`, `x[term][column][8]`, `out[row * columns + column][stride]`,
-/// of which the eight words from `at`. In and out: `[0, q)`.
+/// `out` when accumulating. Layouts: `w[four rows][term][row]` and then `[row][term]` for the rows left over,
+/// `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words from `at`. In and out:
+/// `[0, q)`.
 pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile) {
     for row in 0..s.rows {
+        let grouped = row < s.rows / 4 * 4;
+        let (first, step) = if grouped { (row / 4 * 4 * s.terms + row % 4, 4) } else { (row * s.terms, 1) };
         for column in 0..s.columns {
             let out = &mut out[(row * s.columns + column) * s.stride + s.at..][..8];
             for (lane, o) in out.iter_mut().enumerate() {
@@ -106,7 +109,7 @@ pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &
                         sum = u128::from(reduce_sum(p, sum));
                     }
                     let x = x[(i * s.columns + column) * 8 + lane];
-                    sum += u128::from(w[row * s.terms + i]) * u128::from(x);
+                    sum += u128::from(w[first + i * step]) * u128::from(x);
                 }
                 *o = reduce_sum(p, sum);
             }
