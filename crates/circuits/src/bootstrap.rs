@@ -189,8 +189,8 @@ impl Bootstrapper {
         }
         let x = self.enter(ev, x)?;
         let relative = ev.reinterpret(&x, x.scale() * bound)?;
-        let stages = self.to_coeffs.iter().enumerate();
-        stages.fold(Ok(relative), |x, (i, stage)| stage.apply(ev, x?, self.low_scale(i)))
+        let mut stages = self.to_coeffs.iter().enumerate();
+        stages.try_fold(relative, |x, (i, stage)| stage.apply(ev, x, self.low_scale(i)))
     }
 
     /// `m + q0 I` at the top level, read as a fraction of `K q0`.
@@ -204,7 +204,7 @@ impl Bootstrapper {
     }
 
     fn coeffs_to_slots(&self, ev: &Evaluator, x: Ciphertext) -> Result<Ciphertext> {
-        self.to_slots.iter().fold(Ok(x), |x, stage| stage.apply(ev, x?, self.split_scale()))
+        self.to_slots.iter().try_fold(x, |x, stage| stage.apply(ev, x, self.split_scale()))
     }
 
     /// EvalMod on twice a part of the slots, and back from the sine to the message.
