@@ -89,27 +89,33 @@ fn exact_norm(x: &Tensor, w: &Norm) -> (Tensor, Vec<f64>) {
     (y, (0..x.rows()).map(variance).collect())
 }
 
-/// One exact layer, and constants for the values it saw.
-fn exact_layer(layout: &Layout, w: &LayerWeights, x: &Tensor, index: usize) -> (Tensor, LayerCalibration) {
-    let (rows, heads, g) = (x.rows(), layout.heads(), layout.head_dim());
-    let map = |x: &Tensor, a: &Affine| x.affine(&a.weight, &a.bias);
-    let (q, k, v) = (map(x, &w.query), map(x, &w.key), map(x, &w.value));
-    // A shift of the keys changes no probability; the constants of rows must follow it.
-    let delta = |h: usize, c: usize| 0.05 * (h as f64 - c as f64);
+/// What exact attention saw.
+struct Attended {
+    context: Tensor,
+    scores: Seen,
+    row_constant: Vec<f64>,
+    smallest_sum: f64,
+}
+
+/// A shift of the keys: it changes no probability, and the constants of rows must follow it.
+fn delta(head: usize, coordinate: usize) -> f64 {
+    0.05 * (head as f64 - coordinate as f64)
+}
+
+fn exact_attention(layout: &Layout, q: &Tensor, k: &Tensor, v: &Tensor) -> Attended {
+    let (rows, g) = (q.rows(), layout.head_dim());
     let score = |h: usize, t: usize, key: usize| {
-        let at = |c: usize| h * g + c;
-        let shifted = |c: usize| k.at(key, at(c)) - 2.0 * delta(h, c);
-        (0..g).map(|c| q.at(t, at(c)) * shifted(c)).sum::<f64>() / (g as f64).sqrt()
+        let shifted = |c: usize| k.at(key, h * g + c) - 2.0 * delta(h, c);
+        (0..g).map(|c| q.at(t, h * g + c) * shifted(c)).sum::<f64>() / (g as f64).sqrt()
     };
     let mut context = Tensor::zeros(rows, layout.dim());
-    let (mut row_constant, mut all_scores, mut smallest) = (vec![], vec![], 1.0f64);
-    for h in 0..heads {
-        let sums: Vec<f64> =
-            (0..rows).map(|t| (0..rows).map(|key| (0.5 * score(h, t, key)).exp()).sum::<f64>()).collect();
-        let constant = Seen::of(sums.iter().copied()).1.ln() + 0.3 - (rows as f64).ln();
-        row_constant.push(constant);
-        let shift = constant + (rows as f64).ln();
-        smallest = sums.iter().fold(smallest, |m, s| m.min(s * (-shift).exp()));
+    let (mut row_constant, mut all_scores, mut smallest_sum) = (vec![], vec![], 1.0f64);
+    for h in 0..layout.heads() {
+        let half_sum = |t: usize| (0..rows).map(|key| (0.5 * score(h, t, key)).exp()).sum::<f64>();
+        let sums: Vec<f64> = (0..rows).map(half_sum).collect();
+        let shift = Seen::of(sums.iter().copied()).1.ln() + 0.3;
+        row_constant.push(shift - (rows as f64).ln());
+        smallest_sum = sums.iter().fold(smallest_sum, |m, s| m.min(s * (-shift).exp()));
         for t in 0..rows {
             all_scores.extend((0..rows).map(|key| 0.5 * score(h, t, key) - shift));
             let weights: Vec<f64> = (0..rows).map(|key| score(h, t, key).exp()).collect();
@@ -119,42 +125,57 @@ fn exact_layer(layout: &Layout, w: &LayerWeights, x: &Tensor, index: usize) -> (
             }
         }
     }
-    let r1 = x.plus(&map(&context, &w.output));
+    Attended { context, scores: Seen::of(all_scores), row_constant, smallest_sum }
+}
+
+/// Constants for a softmax that saw these values.
+fn softmax_constants(layout: &Layout, seen: &Attended) -> SoftmaxCalibration {
+    let (a, b) = ((seen.scores.0 - 1.0) / 4.0, 0.1);
+    let eps = seen.smallest_sum * 0.8;
+    let deltas = |h: usize| (0..layout.head_dim()).map(|c| delta(h, c)).collect();
+    SoftmaxCalibration {
+        normalise_and_square_rounds: 1,
+        score_scale: 0.5,
+        key_bias_offset_delta: (0..layout.heads()).map(deltas).collect(),
+        row_constant: seen.row_constant.clone(),
+        exp_poly: ExpPolynomial { cheb: interpolate(f64::exp, (a, b), 7), a, b, squarings: 2 },
+        inv0: InverseCalibration { eps, schedule: schedule(eps) },
+        inv_next: [16, 64, 128].map(|n| (n, schedule(f64::from(n).recip()))).into(),
+    }
+}
+
+/// Constants for a LayerNorm that saw these variances.
+fn norm_constants(variances: &[f64], first: f64) -> NormCalibration {
+    let scaled = variances.iter().enumerate().map(|(t, v)| if t == 0 { v * first * first } else { *v });
+    let seen = Seen::of(scaled);
+    let range = (seen.0 * 0.8, seen.1 * 1.2);
+    NormCalibration {
+        var_range: range,
+        cheb: interpolate(|v| v.sqrt().recip(), range, 15),
+        token0_scale: first,
+    }
+}
+
+/// One exact layer, and constants for the values it saw.
+fn exact_layer(layout: &Layout, w: &LayerWeights, x: &Tensor, index: usize) -> (Tensor, LayerCalibration) {
+    let map = |x: &Tensor, a: &Affine| x.affine(&a.weight, &a.bias);
+    let (q, k, v) = (map(x, &w.query), map(x, &w.key), map(x, &w.value));
+    let attended = exact_attention(layout, &q, &k, &v);
+    let r1 = x.plus(&map(&attended.context, &w.output));
     let (x1, var1) = exact_norm(&r1, &w.norm1);
     let hidden = map(&x1, &w.up);
     let active = hidden.map(|_, v| activation(v));
     let r2 = x1.plus(&map(&active, &w.down));
     let (y, var2) = exact_norm(&r2, &w.norm2);
 
-    let first_scale = 0.5;
-    let scores = Seen::of(all_scores);
-    let (a, b) = ((scores.0 - 1.0) / 4.0, 0.1);
-    let norm_constants = |variances: &[f64], first: f64| {
-        let scaled = variances.iter().enumerate().map(|(t, v)| if t == 0 { v * first * first } else { *v });
-        let seen = Seen::of(scaled);
-        let range = (seen.0 * 0.8, seen.1 * 1.2);
-        NormCalibration {
-            var_range: range,
-            cheb: interpolate(|v| v.sqrt().recip(), range, 15),
-            token0_scale: first,
-        }
-    };
-    let others = Seen::of((1..rows).flat_map(|t| hidden.row(t).to_vec())).widened();
+    let others = Seen::of((1..x.rows()).flat_map(|t| hidden.row(t).to_vec())).widened();
     let first = Seen::of(hidden.row(0).to_vec()).widened();
     let largest = |t: &Tensor| 1.25 * t.max_abs();
     let constants = LayerCalibration {
         layer: index,
-        softmax: SoftmaxCalibration {
-            normalise_and_square_rounds: 1,
-            score_scale: 0.5,
-            key_bias_offset_delta: (0..heads).map(|h| (0..g).map(|c| delta(h, c)).collect()).collect(),
-            row_constant,
-            exp_poly: ExpPolynomial { cheb: interpolate(f64::exp, (a, b), 7), a, b, squarings: 2 },
-            inv0: InverseCalibration { eps: smallest * 0.8, schedule: schedule(smallest * 0.8) },
-            inv_next: [16, 64, 128].map(|n| (n, schedule(f64::from(n).recip()))).into(),
-        },
+        softmax: softmax_constants(layout, &attended),
         ln1: norm_constants(&var1, 1.0),
-        ln2: norm_constants(&var2, first_scale),
+        ln2: norm_constants(&var2, 0.5),
         gelu: GeluCalibration {
             range: others,
             cheb: interpolate(activation, others, 15),
