@@ -3,3 +3,4 @@ mod bootstrap;
 mod linear;
 mod polynomials;
 mod setup;
+mod trace;
