@@ -147,3 +147,36 @@ fn message(panic: &(dyn Any + Send)) -> String {
         "a job panicked".to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_reported_and_does_not_hang() {
+        for inline in [true, false] {
+            let executor = Executor::new(inline).unwrap();
+            executor.submit(Box::new(|| panic!("on purpose"))).unwrap();
+            let error = executor.wait_for(|| ()).unwrap_err();
+            assert_eq!(error, Error::Device("on purpose".into()), "inline: {inline}");
+            // Long after the queue would be full.
+            for _ in 0..3 * MAX_WAITING {
+                assert!(executor.submit(Box::new(|| ())).is_err(), "inline: {inline}");
+            }
+        }
+    }
+
+    #[test]
+    fn jobs_run_in_order_and_drop_waits_for_the_running_one() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let executor = Executor::new(false).unwrap();
+        for i in 0..4 * MAX_WAITING {
+            let count = Arc::clone(&count);
+            executor.submit(Box::new(move || assert_eq!(count.fetch_add(1, Ordering::Relaxed), i))).unwrap();
+        }
+        executor.wait_for(|| ()).unwrap();
+        assert_eq!(count.load(Ordering::Relaxed), 4 * MAX_WAITING);
+    }
+}

@@ -116,6 +116,7 @@ impl NttTable {
     }
 
     /// Forward transform of a power of two of at most N words. In and out: `[0, q)`.
+    #[inline]
     pub fn forward(&self, x: &mut [u64]) {
         self.forward_lazy(x);
         let q = self.modulus.value();
@@ -126,6 +127,7 @@ impl NttTable {
     }
 
     /// Forward transform without the last reduction. In: `[0, 4q)`. Out: `[0, 4q)`.
+    #[inline]
     fn forward_lazy(&self, x: &mut [u64]) {
         let (q, n) = (self.modulus.value(), x.len());
         assert!(n.is_power_of_two() && n <= self.n(), "{n} words for a table of degree {}", self.n());
@@ -147,11 +149,13 @@ impl NttTable {
     }
 
     /// Inverse transform of a power of two of at most N words. In and out: `[0, q)`.
+    #[inline]
     pub fn inverse(&self, x: &mut [u64]) {
         self.inverse_scaled(x, Factor::new(self.inverse_of(x.len()), &self.modulus));
     }
 
     /// Inverse transform times `n * scale`, for the number n of words. In and out: `[0, q)`.
+    #[inline]
     pub fn inverse_scaled(&self, x: &mut [u64], scale: Factor) {
         let (q, n) = (self.modulus.value(), x.len());
         assert!(n.is_power_of_two() && n <= self.n(), "{n} words for a table of degree {}", self.n());

@@ -4,6 +4,8 @@ use aegis_hal::{Error, Result};
 use aegis_ring::{BaseConv, Factor, Modulus, NttTable};
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod ifma;
 mod portable;
 
@@ -13,6 +15,8 @@ mod portable;
 pub enum Isa {
     /// Scalar code.
     Portable,
+    /// AVX2 and BMI2.
+    Avx2,
     /// AVX-512 with 52-bit integer multiplication.
     Ifma,
 }
@@ -23,10 +27,12 @@ impl Isa {
         match self {
             Self::Portable => true,
             #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2"),
+            #[cfg(target_arch = "x86_64")]
             Self::Ifma => {
                 is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512ifma")
                     && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512ifma")
             }
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
@@ -35,7 +41,7 @@ impl Isa {
 
     /// All that this machine has, the fastest last.
     pub fn available() -> Vec<Self> {
-        [Self::Portable, Self::Ifma].into_iter().filter(|isa| isa.is_available()).collect()
+        [Self::Portable, Self::Avx2, Self::Ifma].into_iter().filter(|isa| isa.is_available()).collect()
     }
 }
 
@@ -107,6 +113,9 @@ impl Simd {
     /// Forward transform. In and out: `[0, q)`.
     pub(crate) fn ntt(self, p: &Prime, t: &Table, x: &mut [u64]) {
         match t {
+            // SAFETY: `Simd::new` found the instructions.
+            #[cfg(target_arch = "x86_64")]
+            Table::Scalar(t) if self.0 == Isa::Avx2 => unsafe { avx2::ntt(t, x) },
             Table::Scalar(t) => portable::ntt(t, x),
             // SAFETY: only a path that was found available makes such tables.
             #[cfg(target_arch = "x86_64")]
@@ -117,6 +126,9 @@ impl Simd {
     /// Inverse transform times `n * scale`. In and out: `[0, q)`.
     pub(crate) fn intt(self, p: &Prime, t: &Table, x: &mut [u64], scale: Factor) {
         match t {
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Table::Scalar(t) if self.0 == Isa::Avx2 => unsafe { avx2::intt(t, x, scale) },
             Table::Scalar(t) => portable::intt(t, x, scale),
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
@@ -134,6 +146,9 @@ macro_rules! forward {
                     // SAFETY: `Simd::new` found the instructions.
                     #[cfg(target_arch = "x86_64")]
                     Isa::Ifma => unsafe { ifma::$name($($arg),*) },
+                    // SAFETY: as above.
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => unsafe { avx2::$name($($arg),*) },
                     _ => portable::$name($($arg),*),
                 }
             })*

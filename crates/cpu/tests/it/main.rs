@@ -1,2 +1,4 @@
 //! Tests of the CPU backend.
 mod conformance;
+mod determinism;
+mod memory;

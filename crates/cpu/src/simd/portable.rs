@@ -9,31 +9,37 @@ const FOLD: usize = 16;
 const LOW: u128 = (1 << 52) - 1;
 
 /// Forward transform. In and out: `[0, q)`.
+#[inline(always)]
 pub(crate) fn ntt(t: &NttTable, x: &mut [u64]) {
     t.forward(x);
 }
 
 /// Inverse transform times `n * scale`. In and out: `[0, q)`.
+#[inline(always)]
 pub(crate) fn intt(t: &NttTable, x: &mut [u64], scale: Factor) {
     t.inverse_scaled(x, scale);
 }
 
 /// `out += b`. In and out: `[0, q)`.
+#[inline(always)]
 pub(crate) fn add_assign(p: &Prime, out: &mut [u64], b: &[u64]) {
     out.iter_mut().zip(b).for_each(|(o, &b)| *o = p.modulus.add(*o, b));
 }
 
 /// `out -= b`. In and out: `[0, q)`.
+#[inline(always)]
 pub(crate) fn sub_assign(p: &Prime, out: &mut [u64], b: &[u64]) {
     out.iter_mut().zip(b).for_each(|(o, &b)| *o = p.modulus.sub(*o, b));
 }
 
 /// `out *= b`. In and out: `[0, q)`.
+#[inline(always)]
 pub(crate) fn mul_assign(p: &Prime, out: &mut [u64], b: &[u64]) {
     out.iter_mut().zip(b).for_each(|(o, &b)| *o = p.modulus.mul(*o, b));
 }
 
 /// `out += a * b`. In and out: `[0, q)`.
+#[inline(always)]
 pub(crate) fn mul_add(p: &Prime, out: &mut [u64], a: &[u64], b: &[u64]) {
     for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
         *o = p.modulus.add(*o, p.modulus.mul(a, b));
@@ -41,31 +47,37 @@ pub(crate) fn mul_add(p: &Prime, out: &mut [u64], a: &[u64], b: &[u64]) {
 }
 
 /// `out *= c`. In and out: `[0, q)`.
+#[inline(always)]
 pub(crate) fn scalar_mul(p: &Prime, out: &mut [u64], c: Factor) {
     out.iter_mut().for_each(|o| *o = c.mul(*o, p.q));
 }
 
 /// `out += c * a`. In and out: `[0, q)`.
+#[inline(always)]
 pub(crate) fn scalar_mul_add(p: &Prime, out: &mut [u64], c: Factor, a: &[u64]) {
     out.iter_mut().zip(a).for_each(|(o, &a)| *o = p.modulus.add(*o, c.mul(a, p.q)));
 }
 
 /// `out += c`. In and out: `[0, q)`.
+#[inline(always)]
 pub(crate) fn scalar_add(p: &Prime, out: &mut [u64], c: u64) {
     out.iter_mut().for_each(|o| *o = p.modulus.add(*o, c));
 }
 
 /// `out = (a - out) * c`. In and out: `[0, q)`.
+#[inline(always)]
 pub(crate) fn sub_scale(p: &Prime, out: &mut [u64], a: &[u64], c: Factor) {
     out.iter_mut().zip(a).for_each(|(o, &a)| *o = c.mul(p.modulus.sub(a, *o), p.q));
 }
 
 /// `out[j] = x[permutation[j]]`.
+#[inline(always)]
 pub(crate) fn permute(out: &mut [u64], x: &[u64], permutation: &[u32]) {
     out.iter_mut().zip(permutation).for_each(|(o, &i)| *o = x[i as usize]);
 }
 
 /// Residues of signed words.
+#[inline(always)]
 pub(crate) fn reduce_signed(p: &Prime, out: &mut [u64], x: &[i64]) {
     out.iter_mut().zip(x).for_each(|(o, &x)| *o = p.modulus.from_signed(x));
 }
@@ -79,6 +91,7 @@ fn reduce_sum(p: &Prime, sum: u128) -> u64 {
 }
 
 /// `out = sum over i of w[i] * x[i]`, plus `out` when accumulating, word by word. In and out: `[0, q)`.
+#[inline(always)]
 pub(crate) fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&[u64]], x: &[&[u64]]) {
     for (j, o) in out.iter_mut().enumerate() {
         let mut sum = if accumulate { u128::from(*o) } else { 0 };
@@ -96,6 +109,7 @@ pub(crate) fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&
 /// `out` when accumulating. Layouts: `w[four rows][term][row]` and then `[row][term]` for the rows left over,
 /// `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words from `at`. In and out:
 /// `[0, q)`.
+#[inline(always)]
 pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile) {
     for row in 0..s.rows {
         let grouped = row < s.rows / 4 * 4;
@@ -118,6 +132,7 @@ pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &
 }
 
 /// The multiples of Q to take off for every word of the rows `y`, each in `[0, q_i)`.
+#[inline(always)]
 pub(crate) fn overflow(c: &BaseConv, u: &mut [u64], y: &[&[u64]]) {
     for (j, u) in u.iter_mut().enumerate() {
         let sum = y.iter().zip(c.reciprocals()).fold(0.5, |s, (y, r)| s + y[j] as f64 * r);
@@ -127,6 +142,7 @@ pub(crate) fn overflow(c: &BaseConv, u: &mut [u64], y: &[&[u64]]) {
 
 /// `out = sum over i of y[i] * images[i] + u * correction`. In: `images`, `correction` in `[0, p)`, `u` at most the
 /// number of rows. Out: `[0, p)`.
+#[inline(always)]
 pub(crate) fn convert(p: &Prime, out: &mut [u64], y: &[&[u64]], images: &[u64], u: &[u64], correction: u64) {
     for (j, (o, &u)) in out.iter_mut().zip(u).enumerate() {
         let mut sum = u128::from(u) * u128::from(correction);
