@@ -142,7 +142,8 @@ impl Layer for Linear {
     }
 
     fn work(&self) -> u64 {
-        let blocks = self.layout.blocks(self.input) * self.layout.blocks(self.output);
-        (2 * self.layout.block() * blocks) as u64 + 1000
+        // Baby steps for each input, plaintext products and giant steps for each pair.
+        let (inputs, outputs) = (self.layout.blocks(self.input), self.layout.blocks(self.output));
+        (250 * inputs + self.layout.block() * inputs * outputs / 4) as u64
     }
 }

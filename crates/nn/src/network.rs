@@ -75,7 +75,7 @@ pub struct StageInfo {
     pub ciphertexts: usize,
     /// Bootstraps: two real ciphertexts each.
     pub bootstraps: u64,
-    /// Work by the planner's estimate: for an estimate of the time left.
+    /// The planner's estimate, milliseconds at N = 2^16 on two cores: for the time left.
     pub work: u64,
 }
 
@@ -90,9 +90,6 @@ pub trait Observer {
 
 /// Watches nothing.
 impl Observer for () {}
-
-/// A bootstrap's work in the units of [`Layer::work`] for one limb: it runs mostly near the top of the chain.
-const BOOTSTRAP_WORK: u64 = 150_000;
 
 impl Network {
     /// A network with one input of `ciphertexts` blocks and values up to `bound`, and no layers yet: the
@@ -243,7 +240,7 @@ impl Network {
             level_out: params.fresh_level(),
             ciphertexts,
             bootstraps,
-            work: BOOTSTRAP_WORK * bootstraps,
+            work: self.graph.bootstrap_cost(&step.bootstraps),
         })
     }
 

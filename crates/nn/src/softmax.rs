@@ -79,7 +79,8 @@ impl Layer for Exp {
     }
 
     fn work(&self) -> u64 {
-        (60 * self.layout.blocks(Content::Scores) * (3 + self.squarings as usize)) as u64
+        let products = self.polynomial.cost().products + self.squarings as usize;
+        (4 * self.layout.blocks(Content::Scores) * products) as u64
     }
 }
 
@@ -150,7 +151,7 @@ impl Layer for RowSum {
     }
 
     fn work(&self) -> u64 {
-        (1500 * self.layout.model_blocks()) as u64
+        (8 * self.layout.model_blocks()) as u64 * u64::from(self.layout.head_dim().ilog2())
     }
 }
 
@@ -205,7 +206,7 @@ impl Layer for Inverse {
     }
 
     fn work(&self) -> u64 {
-        (120 * self.schedule.len() * self.layout.model_blocks()) as u64
+        (8 * self.schedule.len() * self.layout.model_blocks()) as u64
     }
 }
 
@@ -271,7 +272,7 @@ impl Layer for Normalise {
     }
 
     fn work(&self) -> u64 {
-        (60 * self.layout.blocks(self.content)) as u64
+        (4 * self.layout.blocks(self.content)) as u64
     }
 }
 
@@ -320,6 +321,6 @@ impl Layer for Square {
     }
 
     fn work(&self) -> u64 {
-        (60 * self.layout.blocks(Content::Scores)) as u64
+        (4 * self.layout.blocks(Content::Scores)) as u64
     }
 }
