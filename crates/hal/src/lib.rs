@@ -1,4 +1,30 @@
 //! Operations on RNS polynomials as data, and the one trait that every machine implements.
+//!
+//! A [`Poly`] is an opaque buffer of `{batch, limbs, n}` residues on a [`Device`]; a [`Kernel`] is an operation on such
+//! buffers, as a value; a [`Backend`] enqueues kernels. Fused kernels are optional for a backend and have a lowering
+//! to primitive ones ([`Kernel::lower`]), which is also the oracle of their tests. [`conformance`] is the suite that
+//! every backend passes, and [`Trace`] a backend that only records:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use aegis_hal::{Backend, Kernel, Shape, Trace};
+//! use aegis_ring::{Basis, LimbId, Rns, primes};
+//!
+//! let prime = primes::nearest_ntt_prime(2f64.powi(40), 1 << 39..1 << 41, 10, &[])?;
+//! let dev = Trace::new(Arc::new(Rns::new(10, &[prime])?));
+//! let basis = Basis::new([LimbId(0)]);
+//! let mut x = dev.alloc(Shape::new(2, basis.clone(), 1024))?;
+//! let y = dev.alloc(Shape::new(1, basis.clone(), 1024))?;
+//! dev.launch(&Kernel::Ntt, &basis, x.view_mut(), &[])?;
+//! dev.launch(&Kernel::Mul, &basis, x.slice_mut(1, 1), &[y.view()])?;
+//! assert_eq!(dev.text(), "ntt {0} %0[0..2]x1024\nmul {0} %0[1..2]x1024 <- %1[0..1]x1024\n");
+//! assert_eq!(dev.counts()["ntt"].rows, 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Non-goals
+//! Ciphertexts, levels and scales (`aegis-ckks`); placement and communication; a generic backend parameter: a device
+//! is a value behind `dyn Backend`, because a dynamic call costs nanoseconds and a kernel microseconds.
 #![forbid(unsafe_code)]
 
 mod backend;

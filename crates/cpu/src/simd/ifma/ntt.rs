@@ -4,6 +4,8 @@
 //! passes of radix 4 and 8 and one over tiles of 64 words, which does its six stages in registers: three on rows, a
 //! transposition, three on columns, the transposition back. The inverse runs the same passes backwards.
 
+use std::ops::Range;
+
 use aegis_ring::{Factor, NttTable};
 
 use super::vector::{Q, V, W, add, lo, load, splat, store, sub, transpose};
@@ -137,7 +139,7 @@ fn forward_pass<const WIDE: bool>(
     t: &Table,
     x: &mut [[u64; 8]],
     m: usize,
-    blocks: std::ops::Range<usize>,
+    blocks: Range<usize>,
     log_r: u32,
 ) {
     let len = x.len() / blocks.len();
@@ -174,6 +176,7 @@ fn forward_radix<const LOG_R: usize, const R: usize, const WIDE: bool>(
     let stride = x.len() / R;
     let mut lanes = x.chunks_exact_mut(stride);
     let lanes: [&mut [[u64; 8]]; R] = std::array::from_fn(|_| lanes.next().expect("R strides"));
+    #[expect(clippy::needless_range_loop, reason = "j runs over all lanes at once")]
     for j in 0..stride {
         let mut v: [V; R] = std::array::from_fn(|k| load(&lanes[k][j]));
         forward_stages::<LOG_R, R, WIDE>(q, &w, &mut v);
@@ -296,14 +299,14 @@ fn inverse<const WIDE: bool>(p: &Prime, t: &Table, x: &mut [[u64; 8]], scale: Fa
         let mut parts = block / 8;
         for &log_r in inner.iter().rev() {
             parts >>= log_r;
-            inverse_pass::<WIDE>(&q, t, x, m * parts, b * parts..(b + 1) * parts, log_r, &mut growth, None);
+            inverse_pass::<WIDE>(&q, t, x, (m * parts, b * parts..(b + 1) * parts), log_r, &mut growth, None);
         }
         after_blocks = growth;
     }
     for &log_r in outer.iter().rev() {
         m >>= log_r;
         let last = (m == 1).then_some(scale);
-        inverse_pass::<WIDE>(&q, t, x, m, 0..m, log_r, &mut after_blocks, last);
+        inverse_pass::<WIDE>(&q, t, x, (m, 0..m), log_r, &mut after_blocks, last);
     }
     if outer.is_empty() {
         let scale = W::splat(scale);
@@ -318,8 +321,7 @@ fn inverse_pass<const WIDE: bool>(
     q: &Q,
     t: &Table,
     x: &mut [[u64; 8]],
-    m: usize,
-    blocks: std::ops::Range<usize>,
+    (m, blocks): (usize, Range<usize>),
     log_r: u32,
     growth: &mut Growth,
     scale: Option<Factor>,
@@ -365,6 +367,7 @@ fn inverse_radix<const LOG_R: usize, const R: usize, const WIDE: bool>(
     let stride = x.len() / R;
     let mut lanes = x.chunks_exact_mut(stride);
     let lanes: [&mut [[u64; 8]]; R] = std::array::from_fn(|_| lanes.next().expect("R strides"));
+    #[expect(clippy::needless_range_loop, reason = "j runs over all lanes at once")]
     for j in 0..stride {
         let mut v: [V; R] = std::array::from_fn(|k| load(&lanes[k][j]));
         if ends.reduce {

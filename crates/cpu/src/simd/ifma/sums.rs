@@ -155,9 +155,9 @@ fn tile<const R: usize, const C: usize, const MANY: bool>(
     let words = |out: &[u64], r, c| *out[start(r, c)..].first_chunk::<8>().expect("eight words");
     let mut sums = [[Sum::new(splat(0)); C]; R];
     if accumulate {
-        for r in 0..R {
-            for c in 0..C {
-                sums[r][c].low = load(&words(out, r, c));
+        for (r, sums) in sums.iter_mut().enumerate() {
+            for (c, sum) in sums.iter_mut().enumerate() {
+                sum.low = load(&words(out, r, c));
             }
         }
     }
@@ -173,10 +173,10 @@ fn tile<const R: usize, const C: usize, const MANY: bool>(
         }
     }
     let fold = Fold::new(p);
-    for r in 0..R {
-        for c in 0..C {
+    for (r, sums) in sums.iter().enumerate() {
+        for (c, &sum) in sums.iter().enumerate() {
             let target = out[start(r, c)..].first_chunk_mut::<8>().expect("eight words");
-            store(target, fold.reduce::<MANY>(sums[r][c]));
+            store(target, fold.reduce::<MANY>(sum));
         }
     }
 }
