@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::block::Block;
 
-/// Words that the pool keeps for reuse: 512 MiB, two extended ciphertexts of eight digits at N = 2^16.
-const KEPT_WORDS: usize = 1 << 26;
+/// Words that the pool keeps for reuse: 1 GiB, the baby steps of a linear transform at N = 2^16.
+const KEPT_WORDS: usize = 1 << 27;
 
 /// Freed blocks, oldest first.
 #[derive(Default)]

@@ -3,6 +3,7 @@
 mod ntt;
 mod rows;
 mod sums;
+mod tile;
 mod vector;
 
 pub(crate) use ntt::{Table, intt, ntt};

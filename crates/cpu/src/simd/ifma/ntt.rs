@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use aegis_ring::{Factor, NttTable};
 
-use super::vector::{Q, V, W, add, lo, load, splat, store, sub, transpose};
+use super::tile::{butterfly, forward_tiles, inverse_butterfly, inverse_tiles};
+use super::vector::{Q, V, W, load, splat, store};
 use crate::simd::Prime;
 
 /// Words of a tile.
@@ -27,9 +28,9 @@ pub(crate) struct Table {
     quotients: Vec<u64>,
     /// For each tile, its eight columns: the factors of the stages at distance 4, 2 and 1 with their quotients. Of
     /// the seven factors of a column only three are kept; the others are these times [`Table::roots`].
-    columns: Vec<[[u64; 8]; 6]>,
+    pub(super) columns: Vec<[[u64; 8]; 6]>,
     /// `psi^(n/2), psi^(n/4), psi^(3n/4)`: primitive roots of order 4, 8, 8.
-    roots: [Factor; 3],
+    pub(super) roots: [Factor; 3],
 }
 
 impl Table {
@@ -58,16 +59,17 @@ impl Table {
         }
     }
 
-    fn twiddle(&self, i: usize) -> Factor {
+    #[inline]
+    pub(super) fn twiddle(&self, i: usize) -> Factor {
         Factor { value: self.values[i], quotient: self.quotients[i] }
     }
 }
 
 /// Passes of a transform, outermost first: log2 of their radices over the whole row, then within a block.
 ///
-/// Hot rows of 2^16 words take 98 us with 4 8 | 4 8 | tile, 101 with 16 | 8 8 | tile, 106 with 8 8 | 16 | tile and 111
-/// with 16 4 | 16 | tile (3.4 GHz, beside other load): lines of a pass over the row lie at multiples of 4 KiB, in one
-/// set of the L1 cache, so that large radices there gain nothing.
+/// Measured on hot rows of 2^16 words, when the tiles still went one by one: 98 us with 4 8 | 4 8 | tile, 101 with
+/// 16 | 8 8 | tile, 106 with 8 8 | 16 | tile and 111 with 16 4 | 16 | tile (3.4 GHz, beside other load). Lines of a pass
+/// over the row lie at multiples of 4 KiB, in one set of the L1 cache, so that large radices there gain nothing.
 fn plan(log_n: u32) -> (&'static [u32], &'static [u32]) {
     let outer: &[u32] = match log_n.saturating_sub(BLOCK_LOG2) {
         0 => &[],
@@ -126,8 +128,12 @@ fn forward<const WIDE: bool>(p: &Prime, t: &Table, x: &mut [[u64; 8]]) {
             parts <<= log_r;
         }
         let first = b * block / 8;
-        for (i, tile) in x.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            forward_tile::<WIDE>(&q, t, tile, first + i);
+        let (pairs, single) = x.as_chunks_mut::<8>().0.as_chunks_mut::<2>();
+        for (i, pair) in pairs.iter_mut().enumerate() {
+            forward_tiles::<2, WIDE>(&q, t, pair, first + 2 * i);
+        }
+        if let Some(tile) = single.first_mut() {
+            forward_tiles::<1, WIDE>(&q, t, std::array::from_mut(tile), first);
         }
     }
 }
@@ -204,46 +210,6 @@ fn forward_stages<const LOG_R: usize, const R: usize, const WIDE: bool>(
     }
 }
 
-/// `(u + x w, u - x w + 2q)`. Range: for primes of at most [`LAZY_BITS`] bits the results exceed u by less than 2q;
-/// for wide ones u is reduced below 2q first, so that results are below 4q.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn butterfly<const WIDE: bool>(q: &Q, u: V, x: V, w: W) -> (V, V) {
-    let u = if WIDE { q.reduce(u) } else { u };
-    let sum = q.mul_acc(u, x, w);
-    // 2u + 2q - (u + x w), in two operations.
-    (sum, sub(lo(q.q2, u, q.two), sum))
-}
-
-/// The last six stages of one tile, and the reduction to `[0, q)`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn forward_tile<const WIDE: bool>(q: &Q, t: &Table, tile: &mut [[u64; 8]; 8], index: usize) {
-    let mut v: [V; 8] = std::array::from_fn(|k| load(&tile[k]));
-    let w = block_twiddles::<3, 8>(t, t.columns.len(), index);
-    forward_stages::<3, 8, WIDE>(q, &w, &mut v);
-    let mut e = transpose(v);
-    let c = &t.columns[index];
-    let (four, two, one) = (W::load(&c[0], &c[1]), W::load(&c[2], &c[3]), W::load(&c[4], &c[5]));
-    let roots: [W; 3] = std::array::from_fn(|i| W::splat(t.roots[i]));
-    for k in 0..4 {
-        (e[k], e[k + 4]) = butterfly::<WIDE>(q, e[k], e[k + 4], four);
-    }
-    for k in [0, 1, 4, 5] {
-        let x = if k < 4 { e[k + 2] } else { q.mul(e[k + 2], roots[0]) };
-        (e[k], e[k + 2]) = butterfly::<WIDE>(q, e[k], x, two);
-    }
-    for k in 0..4 {
-        let x = if k == 0 { e[1] } else { q.mul(e[2 * k + 1], roots[k - 1]) };
-        (e[2 * k], e[2 * k + 1]) = butterfly::<WIDE>(q, e[2 * k], x, one);
-    }
-    let e: [V; 8] = std::array::from_fn(|k| q.finish(q.reduce(e[k])));
-    let v = transpose(e);
-    for k in 0..8 {
-        store(&mut tile[k], v[k]);
-    }
-}
-
 /// Keeps track of how far values of an inverse transform may exceed q.
 struct Growth {
     q: u64,
@@ -293,8 +259,12 @@ fn inverse<const WIDE: bool>(p: &Prime, t: &Table, x: &mut [[u64; 8]], scale: Fa
         let mut growth = Growth { q: p.q, log2: 0 };
         let tiles = growth.offsets::<6, WIDE>();
         let first = b * block / 8;
-        for (i, tile) in x.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            inverse_tile::<WIDE>(&q, t, tile, first + i, &tiles);
+        let (pairs, single) = x.as_chunks_mut::<8>().0.as_chunks_mut::<2>();
+        for (i, pair) in pairs.iter_mut().enumerate() {
+            inverse_tiles::<2, WIDE>(&q, t, pair, first + 2 * i, &tiles);
+        }
+        if let Some(tile) = single.first_mut() {
+            inverse_tiles::<1, WIDE>(&q, t, std::array::from_mut(tile), first, &tiles);
         }
         let mut parts = block / 8;
         for &log_r in inner.iter().rev() {
@@ -401,51 +371,5 @@ fn inverse_stages<const LOG_R: usize, const R: usize, const WIDE: bool>(
                     inverse_butterfly::<WIDE>(q, v[k], v[k + half], w, offsets[LOG_R - 1 - s]);
             }
         }
-    }
-}
-
-/// `(u + x, (x - u + offset) w)`: w is the negated inverse of the forward factor. In: below `offset`. Out: the sum,
-/// which for a wide prime is reduced below 2q; the product below 2q.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn inverse_butterfly<const WIDE: bool>(q: &Q, u: V, x: V, w: W, offset: V) -> (V, V) {
-    let sum = add(u, x);
-    let sum = if WIDE { q.reduce(sum) } else { sum };
-    (sum, q.mul(sub(add(x, offset), u), w))
-}
-
-/// The first six stages of one tile.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn inverse_tile<const WIDE: bool>(
-    q: &Q,
-    t: &Table,
-    tile: &mut [[u64; 8]; 8],
-    index: usize,
-    offsets: &[V; 6],
-) {
-    // Factors are read backwards: the tile from the other end, and with rows reversed its columns too.
-    let v: [V; 8] = std::array::from_fn(|k| load(&tile[7 - k]));
-    let mut e = transpose(v);
-    let c = &t.columns[t.columns.len() - 1 - index];
-    let (four, two, one) = (W::load(&c[0], &c[1]), W::load(&c[2], &c[3]), W::load(&c[4], &c[5]));
-    let roots: [W; 3] = std::array::from_fn(|i| W::splat(t.roots[i]));
-    for k in 0..4 {
-        let (s, d) = inverse_butterfly::<WIDE>(q, e[2 * k], e[2 * k + 1], one, offsets[0]);
-        (e[2 * k], e[2 * k + 1]) = (s, if k == 3 { d } else { q.mul(d, roots[2 - k]) });
-    }
-    for k in [0, 1, 4, 5] {
-        let (s, d) = inverse_butterfly::<WIDE>(q, e[k], e[k + 2], two, offsets[1]);
-        (e[k], e[k + 2]) = (s, if k < 4 { q.mul(d, roots[0]) } else { d });
-    }
-    for k in 0..4 {
-        (e[k], e[k + 4]) = inverse_butterfly::<WIDE>(q, e[k], e[k + 4], four, offsets[2]);
-    }
-    let mut v = transpose(e);
-    v.reverse();
-    let w = inverse_twiddles::<3, 8>(t, t.columns.len(), index);
-    inverse_stages::<3, 8, WIDE>(q, &w, &offsets[3..], &mut v);
-    for k in 0..8 {
-        store(&mut tile[k], v[k]);
     }
 }
