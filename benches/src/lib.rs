@@ -47,6 +47,8 @@ pub struct Bench {
 impl Bench {
     /// A bench of `layer` for operations with the parameters of this name.
     pub fn new(layer: &'static str, options: &Options, preset: &str) -> Self {
+        // What runs on the process's own pool (expansion of keys) keeps to the same number of threads.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(options.threads.get()).build_global();
         Self { layer, options: options.clone(), preset: preset.to_owned(), identity: identity() }
     }
 

@@ -25,6 +25,7 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
             files::refuse_existing(&path, "pass --force to replace it; what was encrypted under it is lost")?;
         }
     }
+    keys::paths(&args.out).iter().try_for_each(|path| files::check_writable(path))?;
     let bert = session::load_model(&args.model)?;
     let layout = session::layout(&params, &bert, args.max_tokens.unwrap_or(1))?;
     let seed = keys::seed(args.seed)?;
@@ -71,6 +72,7 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
 
 /// Encrypts one text.
 pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
+    files::check_writable(&args.out)?;
     let keyset = Keyset::read(&args.keys)?;
     let bert = session::load_model(&args.model)?;
     if keyset.model != bert.identity() {
@@ -102,6 +104,7 @@ pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
 /// Evaluates the model on an encrypted query. Reads no secret.
 pub(crate) fn eval(args: &Eval) -> Result<()> {
     let start = Instant::now();
+    files::check_writable(&args.out)?;
     let bytes = files::read(&args.input, message::MAX_BYTES)?;
     let named = |error: anyhow::Error| error.context(format!("{} cannot be used", args.input.display()));
     let header = message::header(&bytes, Kind::Query).map_err(named)?;

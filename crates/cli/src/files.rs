@@ -54,6 +54,11 @@ pub(crate) fn write(
     Ok((bytes, digest))
 }
 
+/// Fails unless a file can be made at `path`: before the work whose result goes there.
+pub(crate) fn check_writable(path: &Path) -> Result<()> {
+    Partial::create(path, Access::Secret).map(drop)
+}
+
 /// SHA-256 of `bytes` in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))

@@ -20,8 +20,10 @@ use crate::progress::{Progress, StageRow};
 
 /// A device context for these parameters; without a number, every core works.
 pub(crate) fn context(params: Params, threads: Option<NonZeroUsize>) -> Result<Context> {
-    let device =
-        Cpu::new(params.rns().clone(), thread_count(threads)).context("cannot open the CPU as a device")?;
+    let threads = thread_count(threads);
+    // Uniform halves of keys are expanded on the process's own pool; a later context keeps its size.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    let device = Cpu::new(params.rns().clone(), threads).context("cannot open the CPU as a device")?;
     Context::new(params, Arc::new(device)).context("cannot prepare the parameters")
 }
 

@@ -103,6 +103,17 @@ fn existing_keys_are_kept() {
 }
 
 #[test]
+fn outputs_that_cannot_be_written() {
+    let dir = model();
+    let missing = dir.path().join("no/such/folder/query.ct");
+    let common = ["--model", text(dir.path()), "--out", text(&missing)];
+    refused(1, "cannot write", &[&["encrypt", "--keys", "k", "--text", "cat"], &common[..]].concat());
+    refused(1, "cannot write", &[&["eval", "--eval-keys", "k", "--in", "q"], &common[..]].concat());
+    let file = dir.path().join("config.json");
+    refused(1, "cannot create", &["keygen", "--model", text(dir.path()), "--out", text(&file)]);
+}
+
+#[test]
 fn files_that_are_no_keys_or_messages() {
     let dir = model();
     let at = |name: &str, content: &[u8]| {
