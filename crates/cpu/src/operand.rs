@@ -96,6 +96,11 @@ impl<'a> Rows<'a> {
         unsafe { self.words.as_ptr().add(row * o.n) }
     }
 
+    /// Where a row begins, for prefetching.
+    pub(crate) fn address(&self, poly: usize, position: usize) -> *const u64 {
+        self.start(poly, position)
+    }
+
     /// One row, to read.
     ///
     /// # Safety

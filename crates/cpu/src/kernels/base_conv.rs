@@ -4,6 +4,7 @@ use aegis_ring::{BaseConv, Basis, Factor};
 
 use crate::engine::Engine;
 use crate::operand::Rows;
+use crate::simd::Ahead;
 
 /// Words of one pass: the rows of eight input limbs are 32 KiB and stay in L1 for all output limbs.
 const BLOCK: usize = 512;
@@ -68,7 +69,7 @@ impl Engine {
             // SAFETY: each task has its own row of the output and of the scratch, which is another buffer; so is the
             // source, unless it is the output, and then that row is read only before it is written.
             let row = unsafe { lifted.row_mut(poly, lifted.position(limb)) };
-            self.simd.ntt(prime, self.table(limb, n), row);
+            self.simd.ntt(prime, self.table(limb, n), row, Ahead(None));
             // SAFETY: as above.
             self.simd.sub_scale(prime, row, unsafe { source.row(poly, source.position(limb)) }, inverse);
             if scratch.is_some() {

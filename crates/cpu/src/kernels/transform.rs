@@ -4,28 +4,31 @@ use aegis_ring::{Basis, Galois};
 
 use crate::engine::Engine;
 use crate::operand::Rows;
+use crate::simd::Ahead;
 
 impl Engine {
     pub(crate) fn ntt(&self, limbs: &Basis, out: Rows<'_>, ins: &[Rows<'_>]) {
         let n = out.n();
-        self.rows(limbs, out, ins, |limb, row| self.simd.ntt(self.prime(limb), self.table(limb, n), row));
+        self.rows(limbs, out, ins, |limb, row, ahead| {
+            self.simd.ntt(self.prime(limb), self.table(limb, n), row, ahead)
+        });
     }
 
     pub(crate) fn intt(&self, limbs: &Basis, out: Rows<'_>, ins: &[Rows<'_>]) {
         let n = out.n();
-        self.rows(limbs, out, ins, |limb, row| {
+        self.rows(limbs, out, ins, |limb, row, _| {
             self.simd.intt(self.prime(limb), self.table(limb, n), row, self.inverse_scale(limb, n, 1));
         });
     }
 
-    /// Applies `f` to every row, in place or to a copy. Polynomials of one limb follow each other, so that its
+    /// Applies `f` to every row and what most likely comes next, in place or to a copy. Polynomials of one limb follow each other, so that its
     /// table is read once.
     fn rows(
         &self,
         limbs: &Basis,
         out: Rows<'_>,
         ins: &[Rows<'_>],
-        f: impl Fn(aegis_ring::LimbId, &mut [u64]) + Send + Sync,
+        f: impl Fn(aegis_ring::LimbId, &mut [u64], Ahead) + Send + Sync,
     ) {
         let polys = out.count();
         self.parallel(polys * limbs.len(), |task| {
@@ -36,7 +39,12 @@ impl Engine {
                 // SAFETY: no task writes inputs.
                 row.copy_from_slice(unsafe { input.row(poly, input.position(limb)) });
             }
-            f(limb, row);
+            let ahead = (task + 1 < polys * limbs.len()).then(|| {
+                let (limb, poly) = (limbs.limbs()[(task + 1) / polys], (task + 1) % polys);
+                let source = ins.first().unwrap_or(&out);
+                source.address(poly, source.position(limb))
+            });
+            f(limb, row, Ahead(ahead));
         });
     }
 

@@ -68,6 +68,10 @@ impl Prime {
     }
 }
 
+/// A row of the same length that will be used next. Only its address is used, and never read through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead(pub(crate) Option<*const u64>);
+
 /// Shape of a block of sums of products.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tile {
@@ -110,8 +114,9 @@ impl Simd {
         }
     }
 
-    /// Forward transform. In and out: `[0, q)`.
-    pub(crate) fn ntt(self, p: &Prime, t: &Table, x: &mut [u64]) {
+    /// Forward transform. In and out: `[0, q)`. Loads the row `ahead` into the cache on the way: only the first pass
+    /// over a row waits for memory, which would be idle during the others.
+    pub(crate) fn ntt(self, p: &Prime, t: &Table, x: &mut [u64], ahead: Ahead) {
         match t {
             // SAFETY: `Simd::new` found the instructions.
             #[cfg(target_arch = "x86_64")]
@@ -119,7 +124,7 @@ impl Simd {
             Table::Scalar(t) => portable::ntt(t, x),
             // SAFETY: only a path that was found available makes such tables.
             #[cfg(target_arch = "x86_64")]
-            Table::Ifma(t) => unsafe { ifma::ntt(p, t, x) },
+            Table::Ifma(t) => unsafe { ifma::ntt(p, t, x, ahead) },
         }
     }
 

@@ -9,8 +9,8 @@ use std::ops::Range;
 use aegis_ring::{Factor, NttTable};
 
 use super::tile::{butterfly, forward_tiles, inverse_butterfly, inverse_tiles};
-use super::vector::{Q, V, W, load, splat, store};
-use crate::simd::Prime;
+use super::vector::{Q, V, W, load, prefetch, splat, store};
+use crate::simd::{Ahead, Prime};
 
 /// Words of a tile.
 const TILE: usize = 64;
@@ -97,10 +97,10 @@ fn is_wide(p: &Prime) -> bool {
 
 /// Forward transform. In and out: `[0, q)`.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(crate) fn ntt(p: &Prime, t: &Table, x: &mut [u64]) {
+pub(crate) fn ntt(p: &Prime, t: &Table, x: &mut [u64], ahead: Ahead) {
     assert_eq!(x.len(), 1 << t.log_n, "a row of the table's size");
     let (rows, _) = x.as_chunks_mut::<8>();
-    if is_wide(p) { forward::<true>(p, t, rows) } else { forward::<false>(p, t, rows) }
+    if is_wide(p) { forward::<true>(p, t, rows, ahead) } else { forward::<false>(p, t, rows, ahead) }
 }
 
 /// Inverse transform times `n * scale`. In and out: `[0, q)`.
@@ -112,7 +112,7 @@ pub(crate) fn intt(p: &Prime, t: &Table, x: &mut [u64], scale: Factor) {
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn forward<const WIDE: bool>(p: &Prime, t: &Table, x: &mut [[u64; 8]]) {
+fn forward<const WIDE: bool>(p: &Prime, t: &Table, x: &mut [[u64; 8]], ahead: Ahead) {
     let q = Q::new(p);
     let (outer, inner) = plan(t.log_n);
     let mut m = 1;
@@ -130,6 +130,11 @@ fn forward<const WIDE: bool>(p: &Prime, t: &Table, x: &mut [[u64; 8]]) {
         let first = b * block / 8;
         let (pairs, single) = x.as_chunks_mut::<8>().0.as_chunks_mut::<2>();
         for (i, pair) in pairs.iter_mut().enumerate() {
+            if let Ahead(Some(row)) = ahead {
+                for line in 0..16 {
+                    prefetch(row.wrapping_add(((first + 2 * i) * 8 + line) * 8));
+                }
+            }
             forward_tiles::<2, WIDE>(&q, t, pair, first + 2 * i);
         }
         if let Some(tile) = single.first_mut() {

@@ -34,6 +34,13 @@ pub(super) fn store(x: &mut [u64; 8], v: V) {
     unsafe { _mm512_storeu_si512(x.as_mut_ptr().cast(), v) }
 }
 
+/// Starts to load a cache line into L2.
+#[inline]
+pub(super) fn prefetch(line: *const u64) {
+    // SAFETY: a prefetch does not read in the sense of the language and ignores addresses that are not mapped.
+    unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line.cast()) }
+}
+
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn splat(x: u64) -> V {
