@@ -8,20 +8,20 @@ use aegis_ckks::{Context, Evaluator, KeyGenerator, Params, Plaintext, Seed, inse
 use aegis_hal::Trace;
 
 const GOLDEN: &str = "\
-add: 26 launches, 806 rows
-automorphism: 46 launches, 2530 rows
-copy: 86 launches, 1143 rows
-inner_product: 67 launches, 4092 rows
-intt: 28 launches, 607 rows
-mod_down: 31 launches, 1272 rows
-mod_up: 76 launches, 2111 rows
+add: 30 launches, 875 rows
+automorphism: 42 launches, 2444 rows
+copy: 88 launches, 1150 rows
+inner_product: 63 launches, 4052 rows
+intt: 30 launches, 614 rows
+mod_down: 33 launches, 1279 rows
+mod_up: 78 launches, 2127 rows
 mul: 26 launches, 1029 rows
 mul_add: 22 launches, 627 rows
-ntt: 1 launches, 192 rows
+ntt: 1 launches, 180 rows
 scalar_add: 16 launches, 420 rows
-scalar_mul: 30 launches, 1502 rows
-scalar_mul_add: 80 launches, 2196 rows
-46 rotations, 16 products, 26 decompositions
+scalar_mul: 26 launches, 1456 rows
+scalar_mul_add: 74 launches, 2178 rows
+42 rotations, 16 products, 28 decompositions
 ";
 
 #[test]
