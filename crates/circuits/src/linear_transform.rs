@@ -318,6 +318,7 @@ impl LinearTransform {
             }
             let terms = block.inputs.len() * self.babies.len();
             let kernel = Kernel::InnerProduct { terms, accumulate: !first };
+            ev.count_plain_products((terms * block.rows()) as u64);
             if let (Some(out), Some((_, x))) = (&mut sums, &babies) {
                 ctx.device().run(&kernel, &basis, out.view_mut(), &[w.view(), x.view()])?;
             }
