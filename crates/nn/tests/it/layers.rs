@@ -171,7 +171,7 @@ fn traces_do_not_change_unnoticed() {
         (
             &linear(&layout, MODEL, Content::Hidden),
             &[&x],
-            "rotations 35 products 0 plain 0 switches 4 keys 33",
+            "rotations 35 products 0 plain 128 switches 4 keys 33",
         ),
         (&scores, &[&pair], "rotations 46 products 28 plain 7 switches 28 keys 13"),
         (&RowSum::new(&layout), &[&weights], "rotations 4 products 0 plain 1 switches 4 keys 4"),
