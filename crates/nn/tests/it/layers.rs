@@ -173,7 +173,7 @@ fn traces_do_not_change_unnoticed() {
             &[&x],
             "rotations 35 products 0 plain 128 switches 4 keys 33",
         ),
-        (&scores, &[&pair], "rotations 46 products 28 plain 7 switches 28 keys 13"),
+        (&scores, &[&pair], "rotations 46 products 28 plain 11 switches 28 keys 13"),
         (&RowSum::new(&layout), &[&weights], "rotations 4 products 0 plain 1 switches 4 keys 4"),
         (
             &Moments::new(&layout, &norm_constants(), 1.0),
