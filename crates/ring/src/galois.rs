@@ -12,16 +12,7 @@ impl Galois {
 
     /// Rotates the `N/2` slots to the left by `steps` (to the right when negative): `g = 5^steps mod 2N`.
     pub fn rotation(steps: i64, n: usize) -> Self {
-        let (order, modulus) = ((n / 2) as i64, 2 * n as u64);
-        let (mut e, mut base, mut g) = (steps.rem_euclid(order) as u64, 5 % modulus, 1);
-        while e > 0 {
-            if e & 1 == 1 {
-                g = g * base % modulus;
-            }
-            base = base * base % modulus;
-            e >>= 1;
-        }
-        Self(g as u32)
+        Self(5 % (2 * n as u32)).power(steps.rem_euclid((n / 2) as i64) as u64, n)
     }
 
     /// Complex conjugation of every slot: `g = 2N - 1`.
@@ -60,16 +51,20 @@ impl Galois {
     /// The map that undoes this one.
     pub fn inverse(self, n: usize) -> Self {
         // The group of odd residues mod 2N has exponent dividing N/2, so g^(N/2 - 1) is the inverse.
-        let (mut e, modulus) = ((n / 2).max(2) as u64 - 1, 2 * n as u64);
-        let (mut base, mut g) = (u64::from(self.0), 1);
+        self.power((n / 2).max(2) as u64 - 1, n)
+    }
+
+    /// This map `e` times.
+    fn power(self, mut e: u64, n: usize) -> Self {
+        let (mut square, mut all) = (self, Self::IDENTITY);
         while e > 0 {
             if e & 1 == 1 {
-                g = g * base % modulus;
+                all = all.then(square, n);
             }
-            base = base * base % modulus;
+            square = square.then(square, n);
             e >>= 1;
         }
-        Self(g as u32)
+        all
     }
 }
 
