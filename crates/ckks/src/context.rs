@@ -27,7 +27,7 @@ impl Context {
             return Err(Error::Device(aegis_hal::Error::Operands { kernel: "context", reason }));
         }
         let all = params.basis(params.max_level()).union(params.special());
-        let mut imaginary = device.upload(Shape::new(1, all.clone(), 2), Host::Signed(vec![0, 1]))?;
+        let mut imaginary = device.upload(Shape::new(1, all.clone(), 2), Host::Signed(vec![0, 1].into()))?;
         device.launch(&Kernel::Ntt, &all, imaginary.view_mut(), &[])?;
         let encoder = Encoder::new(params.n(), device.clone());
         Ok(Self(Arc::new(Inner { params, device, encoder, imaginary })))

@@ -129,7 +129,7 @@ impl Encoder {
             return Err(Error::Encoding("a batch of rows of unequal length, or an empty one".into()));
         }
         let shape = Shape::new(rows.len(), basis.clone(), n);
-        let mut poly = self.device.upload(shape, Host::Signed(rows.concat()))?;
+        let mut poly = self.device.upload(shape, Host::Signed(rows.concat().into()))?;
         self.device.launch(&Kernel::Ntt, basis, poly.view_mut(), &[])?;
         Ok(poly)
     }

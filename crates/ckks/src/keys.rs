@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use aegis_hal::{Host, Kernel, Poly, Shape, View};
 use aegis_ring::{Basis, Galois};
-use zeroize::Zeroizing;
 
-use crate::secret::SecretPoly;
+use crate::secret::{SecretPoly, upload_small};
 use crate::{
     Ciphertext, Context, Error, KeyId, KeyPurpose, Level, Plaintext, Result, SecretKey, Seed, sampling,
 };
@@ -36,10 +35,10 @@ impl PublicKey {
         let (dev, n) = (ctx.device(), ctx.params().n());
         let basis = ctx.params().basis(plaintext.level).clone();
         let mut rng = seed.derive("encryption", 0).rng();
-        let u = Zeroizing::new(sampling::ternary(n, &mut rng));
+        let u = sampling::ternary(n, &mut rng);
         let u = SecretPoly::upload(ctx, &u, &basis)?;
-        let errors = vec![sampling::gaussian(n, &mut rng), sampling::gaussian(n, &mut rng)];
-        let mut ct = ctx.encoder().upload(errors, &basis)?;
+        let (e0, e1) = (sampling::gaussian(n, &mut rng), sampling::gaussian(n, &mut rng));
+        let mut ct = upload_small(ctx, &[&e0, &e1], &basis)?;
         dev.launch(&Kernel::MulAdd, &basis, ct.view_mut(), &[self.poly.view(), u.poly.view()])?;
         dev.launch(&Kernel::Add, &basis, ct.slice_mut(0, 1), &[plaintext.poly.view()])?;
         Ok(Ciphertext::new(ct, plaintext.level, plaintext.scale, self.id))
@@ -251,7 +250,7 @@ impl KeyGenerator {
     /// The dense ternary secret.
     pub fn secret_key(&self) -> SecretKey {
         let mut rng = self.seed.derive("secret", 0).rng();
-        let coefficients = Zeroizing::new(sampling::ternary(self.ctx.params().n(), &mut rng));
+        let coefficients = sampling::ternary(self.ctx.params().n(), &mut rng);
         let mut id = [0; 16];
         id.copy_from_slice(&self.seed.derive("key id", 0).bytes()[..16]);
         SecretKey { coefficients, id: KeyId(id) }
@@ -311,7 +310,7 @@ impl KeyGenerator {
     fn encapsulation(&self, secret: &SecretKey, weight: u32) -> Result<EncapsulationKeys> {
         let params = self.ctx.params();
         let mut rng = self.seed.derive("ephemeral secret", 0).rng();
-        let sparse = Zeroizing::new(sampling::sparse_ternary(params.n(), weight as usize, &mut rng));
+        let sparse = sampling::sparse_ternary(params.n(), weight as usize, &mut rng);
 
         let basis = params.encapsulation_basis();
         let special = basis.minus(params.basis(Level(0)));
@@ -360,8 +359,9 @@ impl KeyGenerator {
         let (dev, n) = (self.ctx.device(), self.ctx.params().n());
         let a = uniform_halves(&self.ctx, basis, count, &self.public_seed(label))?;
         let mut rng = self.seed.derive("key errors", 0).derive(label.0, label.1).rng();
-        let errors = (0..count).map(|_| sampling::gaussian(n, &mut rng)).collect();
-        let e = SecretPoly::new(dev, self.ctx.encoder().upload(errors, basis)?);
+        let errors: Vec<_> = (0..count).map(|_| sampling::gaussian(n, &mut rng)).collect();
+        let rows: Vec<&[i64]> = errors.iter().map(|e| e.as_slice()).collect();
+        let e = SecretPoly::new(dev, upload_small(&self.ctx, &rows, basis)?);
         let mut product = self.fresh_secret(basis)?;
         let mut key = dev.alloc(Shape::new(2 * count, basis.clone(), n))?;
         for d in 0..count {

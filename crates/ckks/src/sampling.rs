@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng, TryRng};
 use rand_chacha::ChaCha20Rng;
 use rand_distr::{Distribution, Normal};
 use rayon::prelude::*;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::security::ERROR_SIGMA;
 
@@ -77,7 +77,7 @@ fn uniform_below(rng: &mut ChaCha20Rng, q: u64) -> u64 {
 }
 
 /// A rounded Gaussian of deviation 3.19, cut at six deviations.
-pub(crate) fn gaussian(n: usize, rng: &mut ChaCha20Rng) -> Vec<i64> {
+pub(crate) fn gaussian(n: usize, rng: &mut ChaCha20Rng) -> Zeroizing<Vec<i64>> {
     let normal = Normal::new(0.0, ERROR_SIGMA).expect("the deviation is positive and finite");
     let bound = 6.0 * ERROR_SIGMA;
     let mut sample = || loop {
@@ -86,17 +86,17 @@ pub(crate) fn gaussian(n: usize, rng: &mut ChaCha20Rng) -> Vec<i64> {
             return x.round() as i64;
         }
     };
-    (0..n).map(|_| sample()).collect()
+    Zeroizing::new((0..n).map(|_| sample()).collect())
 }
 
 /// Uniform in `{-1, 0, 1}`.
-pub(crate) fn ternary(n: usize, rng: &mut ChaCha20Rng) -> Vec<i64> {
-    (0..n).map(|_| uniform_below(rng, 3) as i64 - 1).collect()
+pub(crate) fn ternary(n: usize, rng: &mut ChaCha20Rng) -> Zeroizing<Vec<i64>> {
+    Zeroizing::new((0..n).map(|_| uniform_below(rng, 3) as i64 - 1).collect())
 }
 
 /// Exactly `weight` non-zero coefficients, each of a random sign, at uniform places.
-pub(crate) fn sparse_ternary(n: usize, weight: usize, rng: &mut ChaCha20Rng) -> Vec<i64> {
-    let mut s = vec![0; n];
+pub(crate) fn sparse_ternary(n: usize, weight: usize, rng: &mut ChaCha20Rng) -> Zeroizing<Vec<i64>> {
+    let mut s = Zeroizing::new(vec![0; n]);
     let mut placed = 0;
     while placed < weight.min(n) {
         let at = uniform_below(rng, n as u64) as usize;

@@ -1,6 +1,6 @@
 //! The secret key: encryption under it and decryption.
 
-use aegis_hal::{Device, Kernel, Poly, Shape};
+use aegis_hal::{Device, Host, Kernel, Poly, Shape};
 use aegis_ring::Basis;
 use num_complex::Complex64;
 use zeroize::Zeroizing;
@@ -33,9 +33,16 @@ impl SecretPoly {
 
     /// A small secret polynomial in evaluation form over `basis`.
     pub(crate) fn upload(ctx: &Context, coefficients: &[i64], basis: &Basis) -> Result<Self> {
-        let poly = ctx.encoder().upload(vec![coefficients.to_vec()], basis)?;
-        Ok(Self::new(ctx.device(), poly))
+        Ok(Self::new(ctx.device(), upload_small(ctx, &[coefficients], basis)?))
     }
+}
+
+/// Small polynomials in evaluation form over `basis`, leaving no copy of their coefficients behind.
+pub(crate) fn upload_small(ctx: &Context, rows: &[&[i64]], basis: &Basis) -> Result<Poly> {
+    let shape = Shape::new(rows.len(), basis.clone(), ctx.params().n());
+    let mut poly = ctx.device().upload(shape, Host::Signed(Zeroizing::new(rows.concat())))?;
+    ctx.device().launch(&Kernel::Ntt, basis, poly.view_mut(), &[])?;
+    Ok(poly)
 }
 
 impl Drop for SecretPoly {
@@ -61,14 +68,14 @@ impl SecretKey {
         let basis = ctx.params().basis(plaintext.level).clone();
         let s = SecretPoly::upload(ctx, &self.coefficients, &basis)?;
         let a = sampling::uniform(ctx.params().rns(), &basis, 1, &seed.derive("encryption mask", 0));
-        let a = dev.upload(Shape::new(1, basis.clone(), n), aegis_hal::Host::Residues(a))?;
+        let a = dev.upload(Shape::new(1, basis.clone(), n), Host::Residues(a))?;
         let e = sampling::gaussian(n, &mut seed.derive("encryption error", 0).rng());
-        let mut masked = ctx.encoder().upload(vec![e], &basis)?;
-        let mut product = dev.alloc(Shape::new(1, basis.clone(), n))?;
-        dev.launch(&Kernel::Mul, &basis, product.view_mut(), &[a.view(), s.poly.view()])?;
-        dev.launch(&Kernel::Sub, &basis, masked.view_mut(), &[product.view()])?;
+        let mut masked = SecretPoly::upload(ctx, &e, &basis)?;
+        let mut product = SecretPoly::new(dev, dev.alloc(Shape::new(1, basis.clone(), n))?);
+        dev.launch(&Kernel::Mul, &basis, product.poly.view_mut(), &[a.view(), s.poly.view()])?;
+        dev.launch(&Kernel::Sub, &basis, masked.poly.view_mut(), &[product.poly.view()])?;
         let mut ct = dev.alloc(Shape::new(2, basis.clone(), n))?;
-        dev.launch(&Kernel::Add, &basis, ct.slice_mut(0, 1), &[masked.view(), plaintext.poly.view()])?;
+        dev.launch(&Kernel::Add, &basis, ct.slice_mut(0, 1), &[masked.poly.view(), plaintext.poly.view()])?;
         dev.launch(&Kernel::Copy, &basis, ct.slice_mut(1, 1), &[a.view()])?;
         Ok(Ciphertext::new(ct, plaintext.level, plaintext.scale, self.id))
     }

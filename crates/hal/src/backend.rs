@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aegis_ring::{Basis, Rns};
+use zeroize::Zeroizing;
 
 use crate::{Error, Kernel, Poly, Result, Shape, View, ViewMut};
 
@@ -14,8 +15,9 @@ pub type Device = Arc<dyn Backend>;
 pub enum Host {
     /// Canonical residues: polynomial, then limb in basis order, then word.
     Residues(Vec<u64>),
-    /// Signed integers, one row of `n` words a polynomial; the device reduces them modulo every limb.
-    Signed(Vec<i64>),
+    /// Signed integers, one row of `n` words a polynomial; the device reduces them modulo every limb. Secrets and errors
+    /// travel this way, so the integers are overwritten when dropped.
+    Signed(Zeroizing<Vec<i64>>),
 }
 
 impl Host {

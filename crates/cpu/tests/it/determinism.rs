@@ -19,7 +19,10 @@ fn program(dev: &Cpu, seed: u64, terms: usize, run: usize) -> Result<Vec<u64>> {
     let signed = |salt: u64, words: usize| -> Host {
         let word = |i: u64| (i ^ seed ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
         Host::Signed(
-            (0..words as u64).map(|i| word(i).wrapping_mul(i | 1).cast_signed() >> (i % 60)).collect(),
+            (0..words as u64)
+                .map(|i| word(i).wrapping_mul(i | 1).cast_signed() >> (i % 60))
+                .collect::<Vec<_>>()
+                .into(),
         )
     };
     let upload = |salt, batch, basis: &Basis, n| -> Result<Poly> {

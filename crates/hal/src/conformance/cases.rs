@@ -144,8 +144,10 @@ pub(super) fn refusals(dev: &Device) -> Result<(), Failure> {
             other => return wrong(case, format!("{other:?}")),
         }
     }
-    let data =
-        [("too few words", Host::Signed(vec![0; n - 1])), ("no residue", Host::Residues(vec![u64::MAX; n]))];
+    let data = [
+        ("too few words", Host::Signed(vec![0; n - 1].into())),
+        ("no residue", Host::Residues(vec![u64::MAX; n])),
+    ];
     for (case, data) in data {
         match dev.upload(Shape::new(1, zero.clone(), n), data) {
             Err(Error::Operands { .. }) => {}
