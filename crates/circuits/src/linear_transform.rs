@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use aegis_ckks::{Ciphertext, Context, Evaluator, KeyRequest, Level, Params};
+use aegis_ckks::{Ciphertext, Context, Evaluator, KeyRequest, Level, Params, same_scale};
 use aegis_hal::{Kernel, Poly, Shape};
 use aegis_ring::{Basis, Galois};
 use num_complex::Complex64;
@@ -389,8 +389,4 @@ impl Block {
     fn rows(&self) -> usize {
         self.giants.len() * self.outputs.len()
     }
-}
-
-fn same_scale(a: f64, b: f64) -> bool {
-    (a / b - 1.0).abs() < 1e-9
 }

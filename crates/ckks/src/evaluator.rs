@@ -485,7 +485,8 @@ impl Evaluator {
     }
 }
 
-fn same_scale(a: f64, b: f64) -> bool {
+/// True when two scales differ by less than the noise of any message could show, so that sums may ignore it.
+pub fn same_scale(a: f64, b: f64) -> bool {
     (a / b - 1.0).abs() < SCALE_TOLERANCE
 }
 

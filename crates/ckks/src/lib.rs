@@ -61,7 +61,7 @@ pub use ciphertext::Ciphertext;
 pub use context::Context;
 pub use encoder::{Encoder, Plaintext};
 pub use error::{Error, KeyPurpose, Result};
-pub use evaluator::{Evaluator, OpCounts, Product};
+pub use evaluator::{Evaluator, OpCounts, Product, same_scale};
 pub use key_switch::Hoisted;
 pub use keys::{EncapsulationKeys, EvaluationKeys, KeyGenerator, KeyRequest, PublicKey, SwitchingKey};
 pub use params::{Level, Params, ParamsError};
