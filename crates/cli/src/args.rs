@@ -56,7 +56,7 @@ pub(crate) struct Keygen {
     /// Parameter preset, one of those that `aegis params` lists
     #[arg(long, default_value = crate::presets::DEFAULT)]
     pub(crate) preset: String,
-    /// Model directory (config.json, model.safetensors, tokenizer.json, calibration.json)
+    /// Model directory (config.json, model.safetensors, tokenizer.json, aegis-calibration.json)
     #[arg(long)]
     pub(crate) model: PathBuf,
     /// Folder for secret.key and eval.keys

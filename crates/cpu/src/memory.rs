@@ -3,72 +3,82 @@
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::block::Block;
-
-/// Words that the pool keeps for reuse: 2 GiB, the baby steps and sums of a linear transform at N = 2^16. At 1 GiB
-/// every such transform emptied the pool, and 29 % of an encrypted inference went into clearing fresh pages.
-const KEPT_WORDS: usize = 1 << 28;
 
 /// A block serves requests down to this fraction of its size, so that operands of neighbouring levels share blocks.
 const FIT: (usize, usize) = (3, 4);
 
-/// Freed blocks, oldest first.
+/// Every block is with a buffer or free.
 #[derive(Default)]
-struct Free {
-    blocks: VecDeque<Block>,
-    words: usize,
+struct Blocks {
+    /// Oldest first.
+    free: VecDeque<Block>,
+    free_words: usize,
+    /// Words in blocks that some buffer holds.
+    live: usize,
+    /// The most that `live` has ever been.
+    peak: usize,
 }
 
-/// Recycles blocks: a fresh 20 MiB block costs 5000 page faults, about as much as the transforms done in it.
+impl Blocks {
+    /// Takes out the oldest free blocks until all blocks together fit under the peak.
+    fn shrink(&mut self) -> Vec<Block> {
+        let mut dead = vec![];
+        while self.live + self.free_words > self.peak
+            && let Some(old) = self.free.pop_front()
+        {
+            self.free_words -= old.len();
+            dead.push(old);
+        }
+        dead
+    }
+}
+
+/// Recycles blocks: a fresh 20 MiB block costs its clearing by the system, about as much as the transforms done in it.
+///
+/// Free blocks are kept as long as the device holds no more memory than its buffers have needed at once before, so
+/// that recycling costs nothing at the peak. With a fixed 1 GiB of free blocks, 29 % of an encrypted inference went
+/// into clearing pages.
 #[derive(Default)]
 pub(crate) struct Pool {
-    free: Mutex<Free>,
-    live: AtomicUsize,
+    blocks: Mutex<Blocks>,
 }
 
 impl Pool {
-    fn take(&self, len: usize) -> Block {
-        let block = self.find(len);
-        self.live.fetch_add(block.len(), Ordering::Relaxed);
-        block
+    fn lock(&self) -> MutexGuard<'_, Blocks> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn find(&self, len: usize) -> Block {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+    fn take(&self, len: usize) -> Block {
+        let mut blocks = self.lock();
         // The smallest that fits; of equal ones the last freed, which caches may still hold.
         let fits = |b: &Block| b.len() >= len && b.len() * FIT.0 <= len * FIT.1;
-        let found =
-            free.blocks.iter().enumerate().rev().filter(|(_, b)| fits(b)).min_by_key(|(_, b)| b.len());
-        if let Some(block) = found.map(|(i, _)| i).and_then(|i| free.blocks.remove(i)) {
-            free.words -= block.len();
-            return block;
-        }
-        drop(free);
-        Block::new(len)
+        let free = blocks.free.iter().enumerate().rev();
+        let found = free.filter(|(_, b)| fits(b)).min_by_key(|(_, b)| b.len()).map(|(i, _)| i);
+        let recycled = found.and_then(|i| blocks.free.remove(i));
+        let words = recycled.as_ref().map_or(len, Block::len);
+        blocks.free_words -= recycled.as_ref().map_or(0, Block::len);
+        blocks.live += words;
+        blocks.peak = blocks.peak.max(blocks.live);
+        // What does not fit beside a new block goes back to the system first, outside the lock.
+        let dead = blocks.shrink();
+        drop(blocks);
+        drop(dead);
+        recycled.unwrap_or_else(|| Block::new(len))
     }
 
     fn give_back(&self, block: Block) {
-        self.live.fetch_sub(block.len(), Ordering::Relaxed);
-        let mut dead = vec![];
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.words += block.len();
-        free.blocks.push_back(block);
-        while free.words > KEPT_WORDS
-            && let Some(old) = free.blocks.pop_front()
-        {
-            free.words -= old.len();
-            dead.push(old);
-        }
-        drop(free);
-        // `dead` returns its memory to the system outside the lock.
+        let mut blocks = self.lock();
+        blocks.live -= block.len();
+        blocks.free_words += block.len();
+        blocks.free.push_back(block);
     }
 
     /// Words in blocks that some buffer holds.
     pub(crate) fn live_words(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
+        self.lock().live
     }
 }
 
