@@ -1,4 +1,4 @@
-//! Best time of each kernel at the shapes of a bootstrap: `cargo run --release --example rates [threads] [filter]`.
+//! Best time of each kernel at the shapes of a bootstrap: `cargo run --release --example rates [threads] [filter] [portable|avx2|ifma]`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -67,10 +67,10 @@ fn main() {
     let mut args = std::env::args().skip(1);
     let threads = args.next().and_then(|a| a.parse().ok()).unwrap_or(1);
     let filter = args.next();
-    let isa = match args.next().as_deref() {
-        Some("portable") => Isa::Portable,
-        _ => Isa::available().pop().expect("the portable one is there"),
-    };
+    let wanted = args.next();
+    let named = |isa: &Isa| wanted.as_ref().is_none_or(|name| format!("{isa:?}").eq_ignore_ascii_case(name));
+    let isa =
+        Isa::available().into_iter().rfind(named).expect("portable, avx2 or ifma, and this machine has it");
     let dev = Cpu::with_isa(Arc::new(ring()), threads, isa).expect("a device");
     let n = dev.rns().n();
     let b = Bench { dev, filter };

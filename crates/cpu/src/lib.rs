@@ -27,7 +27,7 @@
 //! rings or primes beyond those of [`aegis_ring`].
 
 mod backend;
-mod block;
+mod chunk;
 mod engine;
 mod kernels;
 mod memory;

@@ -15,7 +15,7 @@ mod portable;
 pub enum Isa {
     /// Scalar code.
     Portable,
-    /// AVX2 and BMI2.
+    /// AVX2, BMI2 and FMA.
     Avx2,
     /// AVX-512 with 52-bit integer multiplication.
     Ifma,
@@ -27,7 +27,11 @@ impl Isa {
         match self {
             Self::Portable => true,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2"),
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("bmi2")
+                    && is_x86_feature_detected!("fma")
+            }
             #[cfg(target_arch = "x86_64")]
             Self::Ifma => {
                 is_x86_feature_detected!("avx512f")
@@ -88,6 +92,8 @@ pub(crate) struct Tile {
 pub(crate) enum Table {
     Scalar(NttTable),
     #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Table),
+    #[cfg(target_arch = "x86_64")]
     Ifma(ifma::Table),
 }
 
@@ -107,9 +113,11 @@ impl Simd {
 
     pub(crate) fn table(self, t: NttTable) -> Table {
         match self.0 {
-            // A tile of the vector code is 64 words.
+            // Tiles of the vector codes are 64 and 16 words.
             #[cfg(target_arch = "x86_64")]
             Isa::Ifma if t.n() >= 64 => Table::Ifma(ifma::Table::new(&t)),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 if t.n() >= 16 => Table::Avx2(avx2::Table::new(&t)),
             _ => Table::Scalar(t),
         }
     }
@@ -118,11 +126,11 @@ impl Simd {
     /// over a row waits for memory, which would be idle during the others.
     pub(crate) fn ntt(self, p: &Prime, t: &Table, x: &mut [u64], ahead: Ahead) {
         match t {
-            // SAFETY: `Simd::new` found the instructions.
-            #[cfg(target_arch = "x86_64")]
-            Table::Scalar(t) if self.0 == Isa::Avx2 => unsafe { avx2::ntt(t, x) },
-            Table::Scalar(t) => portable::ntt(t, x),
+            Table::Scalar(t) => t.forward(x),
             // SAFETY: only a path that was found available makes such tables.
+            #[cfg(target_arch = "x86_64")]
+            Table::Avx2(t) => unsafe { avx2::ntt(p, t, x) },
+            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Table::Ifma(t) => unsafe { ifma::ntt(p, t, x, ahead) },
         }
@@ -131,16 +139,57 @@ impl Simd {
     /// Inverse transform times `n * scale`. In and out: `[0, q)`.
     pub(crate) fn intt(self, p: &Prime, t: &Table, x: &mut [u64], scale: Factor) {
         match t {
+            Table::Scalar(t) => t.inverse_scaled(x, scale),
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Table::Scalar(t) if self.0 == Isa::Avx2 => unsafe { avx2::intt(t, x, scale) },
-            Table::Scalar(t) => portable::intt(t, x, scale),
+            Table::Avx2(t) => unsafe { avx2::intt(p, t, x, scale) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Table::Ifma(t) => unsafe { ifma::intt(p, t, x, scale) },
         }
     }
 }
+
+/// The functions that every path has, for a macro that makes something of each.
+macro_rules! signatures {
+    ($make:ident) => {
+        $make! {
+            /// `out += b`. In and out: `[0, q)`.
+            fn add_assign(p: &Prime, out: &mut [u64], b: &[u64]);
+            /// `out -= b`. In and out: `[0, q)`.
+            fn sub_assign(p: &Prime, out: &mut [u64], b: &[u64]);
+            /// `out *= b`. In and out: `[0, q)`.
+            fn mul_assign(p: &Prime, out: &mut [u64], b: &[u64]);
+            /// `out += a * b`. In and out: `[0, q)`.
+            fn mul_add(p: &Prime, out: &mut [u64], a: &[u64], b: &[u64]);
+            /// `out *= c`. In and out: `[0, q)`.
+            fn scalar_mul(p: &Prime, out: &mut [u64], c: Factor);
+            /// `out += c * a`. In and out: `[0, q)`.
+            fn scalar_mul_add(p: &Prime, out: &mut [u64], c: Factor, a: &[u64]);
+            /// `out += c`. In and out: `[0, q)`.
+            fn scalar_add(p: &Prime, out: &mut [u64], c: u64);
+            /// `out = (a - out) * c`. In and out: `[0, q)`.
+            fn sub_scale(p: &Prime, out: &mut [u64], a: &[u64], c: Factor);
+            /// `out[j] = x[permutation[j]]`.
+            fn permute(out: &mut [u64], x: &[u64], permutation: &[u32]);
+            /// Residues of signed words.
+            fn reduce_signed(p: &Prime, out: &mut [u64], x: &[i64]);
+            /// `out = sum over i of w[i] * x[i]`, plus `out` when accumulating, word by word. In and out: `[0, q)`.
+            fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&[u64]], x: &[&[u64]]);
+            /// `out[r, c] = sum over i of w[r, i] * x[i, c]` on eight words each, where `w` is one scalar for all eight; plus
+            /// `out` when accumulating. Layouts: `w[four rows][term][row]` and then `[row][term]` for the rows left over,
+            /// `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words from `at`. In and out:
+            /// `[0, q)`.
+            fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile);
+            /// The multiples of Q to take off for every word of the rows `y`, each in `[0, q_i)`.
+            fn overflow(c: &BaseConv, u: &mut [u64], y: &[&[u64]]);
+            /// `out = sum over i of y[i] * images[i] + u * correction`. In: `images`, `correction` in `[0, p)`, `u` at most
+            /// the number of rows. Out: `[0, p)`.
+            fn convert(p: &Prime, out: &mut [u64], y: &[&[u64]], images: &[u64], u: &[u64], correction: u64);
+        }
+    };
+}
+use signatures;
 
 /// Methods that call the function of the same name of the path.
 macro_rules! forward {
@@ -161,37 +210,4 @@ macro_rules! forward {
     };
 }
 
-forward! {
-    /// `out += b`. In and out: `[0, q)`.
-    fn add_assign(p: &Prime, out: &mut [u64], b: &[u64]);
-    /// `out -= b`. In and out: `[0, q)`.
-    fn sub_assign(p: &Prime, out: &mut [u64], b: &[u64]);
-    /// `out *= b`. In and out: `[0, q)`.
-    fn mul_assign(p: &Prime, out: &mut [u64], b: &[u64]);
-    /// `out += a * b`. In and out: `[0, q)`.
-    fn mul_add(p: &Prime, out: &mut [u64], a: &[u64], b: &[u64]);
-    /// `out *= c`. In and out: `[0, q)`.
-    fn scalar_mul(p: &Prime, out: &mut [u64], c: Factor);
-    /// `out += c * a`. In and out: `[0, q)`.
-    fn scalar_mul_add(p: &Prime, out: &mut [u64], c: Factor, a: &[u64]);
-    /// `out += c`. In and out: `[0, q)`.
-    fn scalar_add(p: &Prime, out: &mut [u64], c: u64);
-    /// `out = (a - out) * c`. In and out: `[0, q)`.
-    fn sub_scale(p: &Prime, out: &mut [u64], a: &[u64], c: Factor);
-    /// `out[j] = x[permutation[j]]`.
-    fn permute(out: &mut [u64], x: &[u64], permutation: &[u32]);
-    /// Residues of signed words.
-    fn reduce_signed(p: &Prime, out: &mut [u64], x: &[i64]);
-    /// `out = sum over i of w[i] * x[i]`, plus `out` when accumulating, word by word. In and out: `[0, q)`.
-    fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&[u64]], x: &[&[u64]]);
-    /// `out[r, c] = sum over i of w[r, i] * x[i, c]` on eight words each, where `w` is one scalar for all eight; plus
-    /// `out` when accumulating. Layouts: `w[four rows][term][row]` and then `[row][term]` for the rows left over,
-    /// `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words from `at`. In and out:
-    /// `[0, q)`.
-    fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile);
-    /// The multiples of Q to take off for every word of the rows `y`, each in `[0, q_i)`.
-    fn overflow(c: &BaseConv, u: &mut [u64], y: &[&[u64]]);
-    /// `out = sum over i of y[i] * images[i] + u * correction`. In: `images`, `correction` in `[0, p)`, `u` at most
-    /// the number of rows. Out: `[0, p)`.
-    fn convert(p: &Prime, out: &mut [u64], y: &[&[u64]], images: &[u64], u: &[u64], correction: u64);
-}
+signatures!(forward);

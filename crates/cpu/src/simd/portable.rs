@@ -1,24 +1,12 @@
 //! Scalar code: every machine has it, and it is the clearest statement of what the others compute.
 
-use aegis_ring::{BaseConv, Factor, NttTable};
+use aegis_ring::{BaseConv, Factor};
 
 use super::{Prime, Tile};
 
 /// Products of residues below 2^50 whose sum stays below 2^104, so that its high half is a 52-bit word.
 const FOLD: usize = 16;
 const LOW: u128 = (1 << 52) - 1;
-
-/// Forward transform. In and out: `[0, q)`.
-#[inline(always)]
-pub(crate) fn ntt(t: &NttTable, x: &mut [u64]) {
-    t.forward(x);
-}
-
-/// Inverse transform times `n * scale`. In and out: `[0, q)`.
-#[inline(always)]
-pub(crate) fn intt(t: &NttTable, x: &mut [u64], scale: Factor) {
-    t.inverse_scaled(x, scale);
-}
 
 /// `out += b`. In and out: `[0, q)`.
 #[inline(always)]
