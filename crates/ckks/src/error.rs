@@ -23,16 +23,21 @@ pub enum Error {
         /// Level of the ciphertext.
         have: Level,
     },
-    /// A level above the top of the modulus chain.
-    #[error("level {have:?} is above the top {max:?} of the parameter set")]
+    /// A level above the highest that an operation takes.
+    #[error(
+        "level {have:?} is above {max:?}, the highest for this; bring the ciphertext down with `drop_to`"
+    )]
     LevelTooHigh {
         /// The level asked for.
         have: Level,
-        /// Top of the chain.
+        /// The highest level.
         max: Level,
     },
     /// Operands at one level have different scales, so that their sum would mean nothing.
-    #[error("scales 2^{:.6} and 2^{:.6} at level {level:?} do not match", .left.log2(), .right.log2())]
+    #[error(
+        "scales 2^{:.6} and 2^{:.6} at level {level:?} do not match; rescale products, or `adjust` one operand from a level above",
+        .left.log2(), .right.log2()
+    )]
     ScaleMismatch {
         /// Scale of the first operand.
         left: f64,

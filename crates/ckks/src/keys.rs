@@ -24,6 +24,11 @@ impl PublicKey {
         self.id
     }
 
+    /// The pair `b, a` in evaluation form: public.
+    pub fn poly(&self) -> &Poly {
+        &self.poly
+    }
+
     /// Encrypts: `(b u + e0 + m, a u + e1)` with a ternary `u`. `seed` must never be used twice.
     ///
     /// Level and scale: those of the plaintext, at most the fresh level.

@@ -23,7 +23,8 @@ impl Level {
 pub enum ParamsError {
     /// Fewer than 128 bits of security.
     #[error(
-        "log2 QP = {log2_qp:.1} at N = 2^{log_n} has fewer than 128 bits of security; the bound is {bound}"
+        "log2 QP = {log2_qp:.1} at N = 2^{log_n} has fewer than 128 bits of security; take away levels until it is at most \
+         {bound}, or take a larger ring"
     )]
     Insecure {
         /// log2 of the ring degree.
@@ -39,7 +40,7 @@ pub enum ParamsError {
     /// The switching key to the sparse secret would leak it.
     #[error(
         "the encapsulation key (weight {weight}, modulus of {log2_modulus:.1} bits) has fewer than 128 bits of security; \
-         it needs N >= 2^16, weight >= 32 and at most 121 bits"
+         it needs N >= 2^16, a weight of 32 to 64 and at most 121 bits"
     )]
     InsecureEncapsulation {
         /// Hamming weight of the sparse secret.
@@ -49,14 +50,14 @@ pub enum ParamsError {
     },
     /// A bootstrap fails too often.
     #[error(
-        "a bootstrap fails with probability 2^{failure_log2:.1}; raise the range or lower the weight (at most 2^-100)"
+        "a bootstrap fails with probability 2^{failure_log2:.1}, at most 2^-110 is allowed; raise the range or lower the weight"
     )]
     Failure {
         /// log2 of the probability.
         failure_log2: f64,
     },
     /// The numbers contradict each other.
-    #[error("parameters contradict each other: {0}")]
+    #[error("parameters contradict each other: {0}; start from one of the presets")]
     Inconsistent(String),
     /// No primes of this form.
     #[error(transparent)]
@@ -88,6 +89,9 @@ impl TryFrom<ParamsSpec> for Params {
 
     /// Builds the chain and refuses anything below 128 bits, including the bootstrap's ephemeral secret.
     fn try_from(spec: ParamsSpec) -> Result<Self, ParamsError> {
+        if security::max_log2_qp(spec.log_n).is_none() {
+            return Err(ParamsError::UnknownRing(spec.log_n));
+        }
         let params = Self::build(spec, false)?;
         params.check_security()?;
         Ok(params)
@@ -139,7 +143,7 @@ impl Params {
         if let Some(boot) = self.bootstrap() {
             let (weight, log2_modulus) = (boot.ephemeral_weight, self.encapsulation_log2());
             let safe = log_n >= 16
-                && weight >= security::EPHEMERAL_WEIGHT
+                && (security::EPHEMERAL_WEIGHT..=security::EPHEMERAL_WEIGHT_MAX).contains(&weight)
                 && log2_modulus <= security::EPHEMERAL_MODULUS_LOG2;
             if !safe {
                 return Err(ParamsError::InsecureEncapsulation { weight, log2_modulus });
@@ -286,20 +290,27 @@ impl Params {
     }
 }
 
+/// Most limbs of a chain: twice what the largest ring has room for at 128 bits.
+const MAX_LIMBS: u64 = 256;
+
+/// Checks every number before anything is computed from it: a set may come from a file.
 fn check_spec(spec: &ParamsSpec) -> Result<(), ParamsError> {
     let fail = |why: String| Err(ParamsError::Inconsistent(why));
-    let levels: u32 = spec.levels.iter().map(|l| l.count).sum();
     if !(4..=17).contains(&spec.log_n) {
         return fail(format!("log_n = {} is outside 4..=17", spec.log_n));
     }
-    if levels > 200 || spec.special_count == 0 || spec.special_count > 32 {
-        return fail(format!("{levels} levels and {} special primes", spec.special_count));
+    let levels: u64 = spec.levels.iter().map(|l| u64::from(l.count)).sum();
+    let limbs: u64 =
+        spec.levels.iter().map(|l| u64::from(l.count).saturating_mul(l.limb_bits.len() as u64)).sum();
+    if limbs > MAX_LIMBS || levels > limbs || !(1..=32).contains(&spec.special_count) {
+        return fail(format!(
+            "{levels} levels of {limbs} limbs and {} special primes; at most {MAX_LIMBS} limbs, at least one a level, and \
+             1 to 32 special primes are possible",
+            spec.special_count
+        ));
     }
-    if let Some(b) = &spec.bootstrap {
-        let taken = b.slots_to_coeffs + b.eval_mod + b.coeffs_to_slots;
-        if taken >= levels || b.slots_to_coeffs == 0 || b.coeffs_to_slots == 0 || b.range == 0 {
-            return fail(format!("bootstrapping takes {taken} of {levels} levels"));
-        }
+    if spec.levels.iter().any(|l| l.limb_bits.is_empty()) {
+        return fail("a level without limbs".into());
     }
     let min_bits = spec.log_n + 4;
     let bits = spec.levels.iter().flat_map(|l| l.limb_bits.iter().copied());
@@ -308,17 +319,30 @@ fn check_spec(spec: &ParamsSpec) -> Result<(), ParamsError> {
             return fail(format!("a prime of {b} bits; primes have {min_bits} to 50 bits at this ring"));
         }
     }
-    if spec.levels.iter().any(|l| l.limb_bits.is_empty()) {
-        return fail("a level without limbs".into());
+    if !(1..=100).contains(&spec.scale_log2) {
+        return fail(format!("a scale of 2^{}; it is 2^1 to 2^100", spec.scale_log2));
     }
-    if spec.digit_bits < spec.base_bits || spec.digit_bits > spec.special_bits * spec.special_count {
-        return fail(format!(
-            "digits of {} bits under a P of {} bits",
-            spec.digit_bits,
-            spec.special_bits * spec.special_count
-        ));
+    let special = spec.special_bits * spec.special_count;
+    if spec.digit_bits < spec.base_bits || spec.digit_bits > special {
+        return fail(format!("digits of {} bits under a P of {special} bits", spec.digit_bits));
     }
-    Ok(())
+    spec.bootstrap.as_ref().map_or(Ok(()), |b| check_bootstrap(b, spec.log_n, levels))
+}
+
+fn check_bootstrap(b: &BootstrapSpec, log_n: u32, levels: u64) -> Result<(), ParamsError> {
+    let taken: u64 = [b.slots_to_coeffs, b.eval_mod, b.coeffs_to_slots].map(u64::from).iter().sum();
+    let possible = taken < levels
+        && b.slots_to_coeffs > 0
+        && b.coeffs_to_slots > 0
+        && (1..=1 << log_n).contains(&b.ephemeral_weight)
+        && (1..=1 << 10).contains(&b.range)
+        && b.double_angles <= 8
+        && (1..=255).contains(&b.degree)
+        && (1..=40).contains(&b.message_ratio_log2);
+    if possible {
+        return Ok(());
+    }
+    Err(ParamsError::Inconsistent(format!("bootstrapping with {b:?} in {levels} levels at N = 2^{log_n}")))
 }
 
 /// The primes of a chain and its canonical scales.
@@ -400,7 +424,7 @@ fn group_digits(rns: &Rns, basis: &Basis, digit_bits: f64) -> Vec<Basis> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{N16_B13_S40, PRESETS, insecure_bootstrap_spec};
+    use crate::{Levels, N16_B13_S40, PRESETS, insecure_bootstrap_spec};
 
     #[test]
     fn every_preset_is_secure() {
@@ -431,6 +455,62 @@ mod tests {
         let mut spec = N16_B13_S40;
         spec.bootstrap.as_mut().unwrap().range = 8;
         assert!(matches!(Params::try_from(spec), Err(ParamsError::Failure { .. })));
+    }
+
+    /// A set from a damaged or hostile file is refused at once, without a panic or a search for primes.
+    #[test]
+    fn numbers_that_cannot_be_are_refused() {
+        let boot = N16_B13_S40.bootstrap.unwrap();
+        let with = |change: &dyn Fn(&mut ParamsSpec)| {
+            let mut spec = N16_B13_S40;
+            change(&mut spec);
+            spec
+        };
+        let booted = |change: &dyn Fn(&mut BootstrapSpec)| {
+            let mut boot = boot.clone();
+            change(&mut boot);
+            ParamsSpec { bootstrap: Some(boot), ..N16_B13_S40 }
+        };
+        let many = vec![Levels::new(u32::MAX, &[40]), Levels::new(u32::MAX, &[40, 40])];
+        let hostile = [
+            with(&|s| s.levels = many.clone().into()),
+            with(&|s| s.levels = vec![Levels::new(u32::MAX, &[])].into()),
+            with(&|s| s.levels = vec![Levels::new(1, &[])].into()),
+            with(&|s| s.levels = vec![].into()),
+            with(&|s| s.special_count = u32::MAX),
+            with(&|s| s.special_bits = u32::MAX),
+            with(&|s| s.base_bits = 0),
+            with(&|s| s.scale_log2 = u32::MAX),
+            with(&|s| s.digit_bits = u32::MAX),
+            booted(&|b| (b.slots_to_coeffs, b.eval_mod) = (u32::MAX, 2)),
+            booted(&|b| b.coeffs_to_slots = u32::MAX),
+            booted(&|b| b.ephemeral_weight = u32::MAX),
+            booted(&|b| b.range = u32::MAX),
+            booted(&|b| b.double_angles = u32::MAX),
+            booted(&|b| b.degree = u32::MAX),
+            booted(&|b| b.message_ratio_log2 = u32::MAX),
+        ];
+        for spec in hostile {
+            let refused = Params::try_from(spec.clone());
+            assert!(matches!(refused, Err(ParamsError::Inconsistent(_))), "{spec:?}: {refused:?}");
+        }
+    }
+
+    /// Targets far beyond the range of a prime: refused without a search of the whole range.
+    #[test]
+    fn scales_that_no_prime_can_hold_are_refused() {
+        let spec = ParamsSpec {
+            log_n: 13,
+            base_bits: 50,
+            levels: vec![Levels::new(1, &[50]), Levels::new(1, &[20])].into(),
+            scale_log2: 50,
+            special_bits: 50,
+            special_count: 1,
+            digit_bits: 50,
+            bootstrap: None,
+            ..N16_B13_S40
+        };
+        assert!(matches!(Params::try_from(spec), Err(ParamsError::Ring(_))));
     }
 
     #[test]

@@ -21,9 +21,9 @@ impl Seed {
 
     /// A fresh seed from the operating system.
     pub fn from_os() -> std::io::Result<Self> {
-        let mut bytes = [0; 32];
-        rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(std::io::Error::other)?;
-        Ok(Self(bytes))
+        let mut seed = Self([0; 32]);
+        rand::rngs::SysRng.try_fill_bytes(&mut seed.0).map_err(std::io::Error::other)?;
+        Ok(seed)
     }
 
     /// An independent seed for one purpose.
@@ -31,7 +31,9 @@ impl Seed {
         let mut hash = blake3::Hasher::new_keyed(&self.0);
         hash.update(purpose.as_bytes());
         hash.update(&index.to_le_bytes());
-        Self(*hash.finalize().as_bytes())
+        let derived = Self(*hash.finalize().as_bytes());
+        hash.zeroize();
+        derived
     }
 
     pub(crate) fn rng(&self) -> ChaCha20Rng {

@@ -12,6 +12,9 @@ pub const EPHEMERAL_MODULUS_LOG2: f64 = 121.0;
 /// Smallest Hamming weight for which [`EPHEMERAL_MODULUS_LOG2`] holds.
 pub const EPHEMERAL_WEIGHT: u32 = 32;
 
+/// Largest Hamming weight for which [`bootstrap_failure_log2`] is exact enough: its alternating sum cancels beyond.
+pub const EPHEMERAL_WEIGHT_MAX: u32 = 64;
+
 /// Deviation of the error distribution, the one that the security tables assume.
 pub const ERROR_SIGMA: f64 = 3.19;
 
@@ -45,7 +48,11 @@ pub fn bootstrap_failure_log2(log_n: u32, weight: u32, range: f64) -> f64 {
         binomial *= f64::from(m - k) / f64::from(k + 1);
         k += 1;
     }
-    let tail_log2 = f64::from(m) * top.log2() + sum.max(f64::MIN_POSITIVE).log2() - log2_factorial;
+    // Cancelled, or not a number: nothing is known of the tail.
+    if !(sum > 0.0) {
+        return 0.0;
+    }
+    let tail_log2 = f64::from(m) * top.log2() + sum.log2() - log2_factorial;
     (tail_log2 + 1.0 + f64::from(log_n)).min(0.0)
 }
 
@@ -80,6 +87,18 @@ mod tests {
             density.iter().enumerate().filter(|(i, _)| at(*i) > 2.5).map(|(_, d)| d / steps as f64).sum();
         let got = bootstrap_failure_log2(3, 8, 2.5) - 1.0 - 3.0;
         assert!((got - tail.log2()).abs() < 0.05, "{got} against {}", tail.log2());
+    }
+
+    /// A heavy secret makes a bootstrap fail: no weight may make its probability look small.
+    #[test]
+    fn failure_grows_with_the_weight() {
+        let at = |weight| bootstrap_failure_log2(16, weight, 16.0);
+        for weight in EPHEMERAL_WEIGHT..EPHEMERAL_WEIGHT_MAX {
+            assert!(at(weight) < at(weight + 1), "{weight}");
+        }
+        for weight in [100, 340, 1200, 1 << 16] {
+            assert!(at(weight) > at(EPHEMERAL_WEIGHT_MAX), "{weight}: {}", at(weight));
+        }
     }
 
     #[test]

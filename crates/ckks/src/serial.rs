@@ -119,7 +119,7 @@ impl<R: Read> Source<R> {
         let what = kind.map_or("the file", Kind::name);
         let mut source = Self { inner, hash: blake3::Hasher::new(), what };
         if source.take::<5>()? != MAGIC {
-            return Err(source.refuse("it is not a file of aegis"));
+            return Err(source.refuse("it is not a file of aegis, or damaged; pass the right file"));
         }
         let found = Kind::from_byte(source.take::<1>()?[0]);
         if found.is_none() || kind.is_some_and(|k| found != Some(k)) {
@@ -146,8 +146,11 @@ impl<R: Read> Source<R> {
     fn open(inner: R, kind: Kind, ctx: &Context) -> Result<(Self, KeyId)> {
         let (mut source, spec, digest) = Self::header(inner, Some(kind))?;
         if digest != ctx.params().digest() {
-            let reason =
-                format!("it was made for the preset {}, expected {}", spec.name, ctx.params().name());
+            let reason = format!(
+                "it was made for the preset {}, expected {}; use one set of keys",
+                spec.name,
+                ctx.params().name()
+            );
             return Err(source.refuse(&reason));
         }
         let id = KeyId(source.take()?);
@@ -203,7 +206,9 @@ impl<R: Read> Source<R> {
     fn take_level(&mut self, ctx: &Context) -> Result<Level> {
         let level = Level(u32::from_le_bytes(self.take()?));
         if level > ctx.params().max_level() {
-            return Err(self.refuse("its level is above the top of the chain: the file is damaged"));
+            return Err(self.refuse(
+                "its level is above the top of the chain: the file is damaged; make or copy it again",
+            ));
         }
         Ok(level)
     }
@@ -230,7 +235,8 @@ pub fn read_spec(reader: impl Read) -> Result<ParamsSpec> {
 }
 
 impl SecretKey {
-    /// Writes the secret itself. The caller keeps the file private.
+    /// Writes the secret itself. The caller keeps the file private, and the writer unbuffered: the secret is wiped here
+    /// after use, a buffer is not.
     pub fn write(&self, ctx: &Context, writer: impl Write) -> Result<()> {
         let mut sink = Sink::open(writer, Kind::SecretKey, ctx, self.id)?;
         let bytes: Zeroizing<Vec<u8>> =
@@ -239,10 +245,11 @@ impl SecretKey {
         sink.close()
     }
 
-    /// Reads what [`SecretKey::write`] wrote.
+    /// Reads what [`SecretKey::write`] wrote, best from an unbuffered reader.
     pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
         let (mut source, id) = Source::open(reader, Kind::SecretKey, ctx)?;
-        let bytes = Zeroizing::new(source.take_bytes(ctx.params().n())?);
+        let mut bytes = Zeroizing::new(vec![0; ctx.params().n()]);
+        source.read_exact(&mut bytes)?;
         if bytes.iter().any(|b| *b > 2) {
             return Err(
                 source.refuse("a coefficient is not ternary: the file is damaged; restore it from a copy")
@@ -343,8 +350,9 @@ impl EvaluationKeys {
             let twice = match tag {
                 RELINEARIZATION => keys.relinearization.replace(key).is_some(),
                 GALOIS => {
-                    let map = Galois::from_exponent(map, ctx.params().n())
-                        .ok_or_else(|| source.refuse("a Galois exponent is even: the file is damaged"))?;
+                    let map = Galois::from_exponent(map, ctx.params().n()).ok_or_else(|| {
+                        source.refuse("a Galois exponent is even: the file is damaged; make or copy it again")
+                    })?;
                     keys.galois.insert(map, key).is_some()
                 }
                 TO_SPARSE => to_sparse.replace(key).is_some(),
@@ -374,6 +382,15 @@ fn take_switching_key<R: Read>(source: &mut Source<R>, ctx: &Context, tag: u8) -
             return Err(source.refuse("an entry of unknown kind: the file is damaged; make or copy it again"));
         }
     };
+    // A bootstrap uses the two encapsulation keys at the ends of the chain and nowhere else.
+    let fixed = match tag {
+        TO_SPARSE => Some(Level(0)),
+        TO_DENSE => Some(ctx.params().max_level()),
+        _ => None,
+    };
+    if fixed.is_some_and(|fixed| fixed != level) {
+        return Err(source.refuse("an encapsulation key has the wrong level; make the keys again"));
+    }
     let poly = take_pairs(source, ctx, &basis, count, &seed)?;
     Ok(SwitchingKey { level, poly, seed })
 }

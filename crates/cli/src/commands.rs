@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aegis_ckks::KeyGenerator;
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use crate::args::{Decrypt, Encrypt, Eval, Keygen};
 use crate::fault::input;
-use crate::files::{self, Access};
+use crate::files::{self, Access, Folder};
 use crate::keys::{self, Keyset};
 use crate::message::{self, Header, Kind};
 use crate::session::{self, Server};
@@ -19,7 +19,7 @@ use crate::{memory, output, presets};
 pub(crate) fn keygen(args: &Keygen) -> Result<()> {
     let start = Instant::now();
     let params = presets::find(&args.preset)?;
-    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
+    let _folder = Folder::create(&args.out)?;
     if !args.force {
         for path in keys::paths(&args.out) {
             files::refuse_existing(&path, "pass --force to replace it; what was encrypted under it is lost")?;
@@ -41,9 +41,13 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
         padded_tokens: layout.tokens(),
     };
     let [secret_path, evaluation_path, _] = keys::paths(&args.out);
-    let (bytes, _) = files::write(&evaluation_path, Access::Normal, |out| Ok(evaluation.write(&ctx, out)?))?;
-    files::write(&secret_path, Access::Secret, |out| Ok(secret.write(&ctx, out)?))?;
-    keyset.write(&args.out)?;
+    let evaluation_file =
+        files::stage(&evaluation_path, Access::Normal, |out| Ok(evaluation.write(&ctx, out)?))?;
+    let secret_file = files::stage(&secret_path, Access::Secret, |out| Ok(secret.write(&ctx, out)?))?;
+    let (description, bytes) = (keyset.stage(&args.out)?, evaluation_file.bytes);
+    // All three are whole: a failure before this line leaves the keys that were there before.
+    let publish = if args.force { files::Staged::publish } else { files::Staged::publish_new };
+    [secret_file, evaluation_file, description].into_iter().try_for_each(publish)?;
     let seconds = start.elapsed().as_secs_f64();
     if args.run.json {
         return output::line(
@@ -84,14 +88,15 @@ pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
         )));
     }
     let params = keys::params_of(&args.keys.join(keys::SECRET))?;
-    let layout = session::layout(&params, &bert, keyset.padded_tokens)?;
+    let layout = session::layout(&params, &bert, keyset.padded_tokens.min(bert.config().positions))?;
+    if layout.tokens() != keyset.padded_tokens {
+        return Err(input(format!("{} does not fit this model; make the keys again", keys::DESCRIPTION)));
+    }
     let query = session::query(&bert, &layout, &args.text)?;
     let ctx = session::context(params, args.run.threads)?;
     let secret = keys::read_secret(&ctx, &args.keys)?;
-    keys::check_same_keys(keys::DESCRIPTION, &keyset.key_id, &secret.id().to_string())?;
-    // Bound to the text: equal randomness for two texts under one key would reveal their difference.
-    let seed = keys::seed(args.seed)?.derive(&format!("encrypt {}", args.text), 0);
-    let encrypted = session::encrypt(&ctx, &secret, &layout, &query, &seed)?;
+    keyset.check(&secret)?;
+    let encrypted = session::encrypt(&ctx, &secret, &layout, &query, &keys::seed(args.seed)?)?;
     let header = Header {
         kind: Kind::Query,
         model: bert.identity().to_owned(),
@@ -123,26 +128,15 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     let layout = header.shape.layout().map_err(input).map_err(named)?;
     let server = Server::new(&ctx, &bert, &layout)?;
     let x = server.input(header.shape.tokens(), blocks).map_err(named)?;
+    // In memory the keys take twice what they take as a file, whose uniform halves are seeds.
+    files::refuse_larger(&args.eval_keys, server.request().bytes(ctx.params()))?;
     let evaluation_keys = Arc::new(keys::read_evaluation(&ctx, &args.eval_keys)?);
-    for block in x.blocks() {
-        keys::check_same_keys(
-            &args.input.display().to_string(),
-            &block.key_id().to_string(),
-            &evaluation_keys.id().to_string(),
-        )?;
-    }
-    if !server.request().is_covered_by(&evaluation_keys) {
-        return Err(input(format!(
-            "{} does not serve this model with {} padded tokens; make keys with `aegis keygen` for this model",
-            args.eval_keys.display(),
-            header.shape.padded_tokens()
-        )));
-    }
+    server.check_keys(&evaluation_keys, &x).with_context(|| args.eval_keys.display().to_string())?;
     let done = server.evaluate(&evaluation_keys, &x)?;
     let header = Header { kind: Kind::Result, ciphertexts: done.result.blocks().len(), ..header };
     write_message(&ctx, &args.out, &header, done.result.blocks(), args.run.json)?;
-    eprintln!("{}", crate::progress::table(&done.rows));
-    eprintln!("evaluated in {:.1} s", start.elapsed().as_secs_f64());
+    output::note(&crate::progress::table(&done.rows));
+    output::note(&format!("evaluated in {:.1} s", start.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -158,13 +152,7 @@ pub(crate) fn decrypt(args: &Decrypt) -> Result<()> {
     if header.model != keyset.model || header.shape.padded_tokens() != keyset.padded_tokens {
         return Err(named(input("it is the result of another model or of other keys")));
     }
-    for block in &blocks {
-        keys::check_same_keys(
-            &args.input.display().to_string(),
-            &block.key_id().to_string(),
-            &secret.id().to_string(),
-        )?;
-    }
+    session::check_result(&ctx, &secret, &header.shape, &blocks).map_err(named)?;
     let embedding = session::decrypt(&ctx, &secret, &header.shape, &blocks)?;
     if args.run.json {
         return output::line(&json!({ "tokens": header.shape.tokens(), "embedding": embedding }).to_string());
@@ -181,7 +169,9 @@ fn write_message(
     json: bool,
 ) -> Result<()> {
     let bytes = message::encode(ctx, header, blocks)?;
-    let (size, sha256) = files::write(path, Access::Normal, |out| Ok(out.write_all(&bytes)?))?;
+    let staged = files::stage(path, Access::Normal, |out| Ok(out.write_all(&bytes)?))?;
+    let (size, sha256) = (staged.bytes, staged.sha256.clone());
+    staged.publish()?;
     if json {
         let line = json!({
             "path": path,

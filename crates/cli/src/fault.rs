@@ -37,14 +37,39 @@ where
     }
 }
 
-/// 2 for usage and input, 1 for any other failure.
+/// 2 for usage and input, 1 for any other failure: that of a device too, wherever it was met.
 pub(crate) fn exit_code(error: &Error) -> ExitCode {
-    ExitCode::from(if error.downcast_ref::<Input>().is_some() { 2 } else { 1 })
+    let blamed = error.downcast_ref::<Input>().is_some() && !error.chain().any(is_of_device);
+    ExitCode::from(if blamed { 2 } else { 1 })
+}
+
+/// True for a device that failed or has no memory left.
+fn is_of_device(error: &(dyn std::error::Error + 'static)) -> bool {
+    use aegis_hal::Error::{Device, OutOfMemory};
+    if let Some(e) = error.downcast_ref::<aegis_nn::Error>() {
+        return match e {
+            aegis_nn::Error::Ckks(inner) => is_of_device(inner),
+            aegis_nn::Error::Circuits(inner) => is_of_device(inner),
+            _ => false,
+        };
+    }
+    if let Some(aegis_circuits::Error::Ckks(inner)) = error.downcast_ref() {
+        return is_of_device(inner);
+    }
+    matches!(error.downcast_ref(), Some(aegis_ckks::Error::Device(Device(_) | OutOfMemory { .. })))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_never_the_users_fault() {
+        let failed = |e: aegis_hal::Error| aegis_circuits::Error::Ckks(e.into());
+        let blamed = |e| Err::<(), _>(failed(e)).blame_input("eval.keys").unwrap_err();
+        let codes = [aegis_hal::Error::Device("gone".into()), aegis_hal::Error::WrongDevice].map(blamed);
+        assert_eq!(codes.map(|e| exit_code(&e)), [ExitCode::from(1), ExitCode::from(2)]);
+    }
 
     #[test]
     fn blame_survives_further_context() {

@@ -1,11 +1,12 @@
 //! Reading and writing files whole: an output either appears complete under its name or not at all.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 use crate::fault::{BlameInput, input};
 
@@ -20,11 +21,16 @@ pub(crate) enum Access {
 
 /// Opens an input file.
 pub(crate) fn open(path: &Path) -> Result<BufReader<File>> {
+    Ok(BufReader::with_capacity(1 << 20, open_secret(path)?))
+}
+
+/// Opens an input file without a buffer, in which a secret would stay.
+pub(crate) fn open_secret(path: &Path) -> Result<File> {
     let file = File::open(path).blame_input(format!("cannot read {}", path.display()))?;
     if file.metadata().is_ok_and(|m| m.is_dir()) {
         return Err(input(format!("cannot read {}: it is a folder", path.display())));
     }
-    Ok(BufReader::with_capacity(1 << 20, file))
+    Ok(file)
 }
 
 /// Fails when something is already at `path`.
@@ -35,28 +41,97 @@ pub(crate) fn refuse_existing(path: &Path, remedy: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes through `fill` to a temporary name beside `path`, then renames. Nothing is left behind on failure. Returns
-/// the number of bytes and their SHA-256 in hexadecimal.
-pub(crate) fn write(
+/// A file that is complete under a temporary name beside its own, and gone unless published.
+pub(crate) struct Staged {
+    file: NamedTempFile,
+    path: PathBuf,
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// SHA-256 of its content in hexadecimal.
+    pub(crate) sha256: String,
+}
+
+impl Staged {
+    /// Gives the file its name, in place of what stands there.
+    pub(crate) fn publish(self) -> Result<()> {
+        let named = self.file.persist(&self.path).map_err(|e| e.error);
+        named
+            .with_context(|| format!("cannot write {}: may you write in its folder?", self.path.display()))?;
+        Ok(())
+    }
+
+    /// Gives the file its name, unless something stands there by now.
+    pub(crate) fn publish_new(self) -> Result<()> {
+        match self.file.persist_noclobber(&self.path).map_err(|e| e.error) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(input(format!(
+                "{} was made meanwhile by another command; it is kept",
+                self.path.display()
+            ))),
+            named => {
+                named.with_context(|| format!("cannot write {}", self.path.display()))?;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Writes through `fill` to a temporary name beside `path`. Nothing is left behind on failure.
+pub(crate) fn stage(
     path: &Path,
     access: Access,
     fill: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<(u64, String)> {
-    let partial = Partial::create(path, access)?;
-    let (bytes, digest) = {
-        let inner = BufWriter::with_capacity(1 << 20, &partial.file);
+) -> Result<Staged> {
+    let file = temporary(path, access)?;
+    let full = || format!("cannot write {}: is the disk full?", path.display());
+    let (bytes, sha256) = {
+        // A secret does not stay in a buffer.
+        let capacity = if access == Access::Secret { 0 } else { 1 << 20 };
+        let inner = BufWriter::with_capacity(capacity, file.as_file());
         let mut out = Hashing { inner, hash: Sha256::new(), bytes: 0 };
-        fill(&mut out).with_context(|| format!("cannot write {}", path.display()))?;
-        out.flush().with_context(|| format!("cannot write {}: is the disk full?", path.display()))?;
+        fill(&mut out).with_context(full)?;
+        out.flush().with_context(full)?;
         (out.bytes, hex(&out.hash.finalize()))
     };
-    partial.publish()?;
-    Ok((bytes, digest))
+    file.as_file().sync_all().with_context(full)?;
+    Ok(Staged { file, path: path.to_path_buf(), bytes, sha256 })
+}
+
+/// Makes a folder and removes it again when it is dropped empty: a refused command leaves nothing.
+pub(crate) struct Folder<'a>(Option<&'a Path>);
+
+impl<'a> Folder<'a> {
+    /// The folder at `path`, which may be there already.
+    pub(crate) fn create(path: &'a Path) -> Result<Self> {
+        let is_new = !path.exists();
+        fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self(is_new.then_some(path)))
+    }
+}
+
+impl Drop for Folder<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.0 {
+            // Refused by the system unless the folder is empty.
+            let _ = fs::remove_dir(path);
+        }
+    }
+}
+
+/// Fails when the file has more than `limit` bytes, before any of it is read.
+pub(crate) fn refuse_larger(path: &Path, limit: u64) -> Result<()> {
+    let bytes = fs::metadata(path).blame_input(format!("cannot read {}", path.display()))?.len();
+    if bytes > limit {
+        let what = path.display();
+        return Err(input(format!(
+            "{what} has {bytes} bytes, more than {limit}: not a file for this; pass the right one"
+        )));
+    }
+    Ok(())
 }
 
 /// Fails unless a file can be made at `path`: before the work whose result goes there.
 pub(crate) fn check_writable(path: &Path) -> Result<()> {
-    Partial::create(path, Access::Secret).map(drop)
+    temporary(path, Access::Secret).map(drop)
 }
 
 /// SHA-256 of `bytes` in hexadecimal.
@@ -71,7 +146,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     read.blame_input(format!("cannot read {}", path.display()))?;
     if bytes.len() as u64 > limit {
         return Err(input(format!(
-            "{} is larger than {limit} bytes: not a file of this kind",
+            "{} is larger than {limit} bytes: not a file of this kind; pass the right one",
             path.display()
         )));
     }
@@ -82,53 +157,26 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A file under a temporary name; removed when dropped unpublished.
-struct Partial {
-    file: File,
-    temporary: PathBuf,
-    path: PathBuf,
-    published: bool,
-}
-
-impl Partial {
-    fn create(path: &Path, access: Access) -> Result<Self> {
-        let name =
-            path.file_name().with_context(|| format!("cannot write {}: it names no file", path.display()))?;
-        if path.is_dir() {
-            return Err(input(format!("cannot write {}: it is a folder", path.display())));
-        }
-        let mut temporary = name.to_os_string();
-        temporary.push(format!(".{}.partial", std::process::id()));
-        let temporary = path.with_file_name(temporary);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        if access == Access::Secret {
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        }
-        let file = options.open(&temporary).with_context(|| {
-            format!("cannot write {}: does its folder exist, and may you write there?", path.display())
-        })?;
-        Ok(Self { file, temporary, path: path.to_path_buf(), published: false })
+/// A file under a new temporary name beside `path`, removed when dropped.
+fn temporary(path: &Path, access: Access) -> Result<NamedTempFile> {
+    let Some(name) = path.file_name() else {
+        return Err(input(format!("cannot write {}: it names no file", path.display())));
+    };
+    if path.is_dir() {
+        return Err(input(format!("cannot write {}: it is a folder", path.display())));
     }
-
-    fn publish(mut self) -> Result<()> {
-        self.file
-            .sync_all()
-            .and_then(|()| fs::rename(&self.temporary, &self.path))
-            .with_context(|| format!("cannot write {}: is the disk full?", self.path.display()))?;
-        self.published = true;
-        Ok(())
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(name).suffix(".partial");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // What others may read the system's mask decides.
+        builder.permissions(fs::Permissions::from_mode(if access == Access::Secret { 0o600 } else { 0o666 }));
     }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.published {
-            // Nothing can be done about a failure here; the first error is the one to report.
-            let _ = fs::remove_file(&self.temporary);
-        }
-    }
+    builder.tempfile_in(folder).with_context(|| {
+        format!("cannot write {}: does its folder exist, and may you write there?", path.display())
+    })
 }
 
 struct Hashing<W> {
@@ -164,11 +212,15 @@ mod tests {
     fn a_failed_write_leaves_nothing() {
         let dir = scratch("failed");
         let path = dir.join("x.ct");
-        let result = write(&path, Access::Normal, |out| {
+        let result = stage(&path, Access::Normal, |out| {
             out.write_all(b"half")?;
-            anyhow::bail!("interrupted")
+            Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into())
         });
-        assert!(result.is_err());
+        let Err(error) = result else { panic!("a full disk was not noticed") };
+        assert!(format!("{error:#}").contains("is the disk full?"), "{error:#}");
+        let unpublished = stage(&path, Access::Normal, |out| Ok(out.write_all(b"whole")?)).expect("writable");
+        assert_eq!(fs::read_dir(&dir).expect("readable").count(), 1);
+        drop(unpublished);
         assert_eq!(fs::read_dir(&dir).expect("readable").count(), 0);
         fs::remove_dir_all(dir).expect("removable");
     }
@@ -177,9 +229,11 @@ mod tests {
     fn a_write_is_whole_and_hashed() {
         let dir = scratch("whole");
         let path = dir.join("x.ct");
-        let (bytes, digest) =
-            write(&path, Access::Secret, |out| Ok(out.write_all(b"abc")?)).expect("writable");
-        assert_eq!((bytes, digest), (3, sha256(b"abc")));
+        let staged = stage(&path, Access::Secret, |out| Ok(out.write_all(b"abc")?)).expect("writable");
+        assert_eq!((staged.bytes, staged.sha256.as_str()), (3, sha256(b"abc").as_str()));
+        staged.publish_new().expect("writable");
+        let second = stage(&path, Access::Secret, |out| Ok(out.write_all(b"xyz")?)).expect("writable");
+        assert!(second.publish_new().is_err_and(|e| e.downcast_ref::<crate::fault::Input>().is_some()));
         assert_eq!(read(&path, 3).expect("readable"), b"abc");
         assert!(read(&path, 2).is_err());
         assert!(refuse_existing(&path, "pass --force").is_err());

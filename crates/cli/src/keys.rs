@@ -6,9 +6,9 @@ use aegis_ckks::{Context, EvaluationKeys, Params, SecretKey, Seed, read_spec};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::args;
 use crate::fault::{BlameInput, input};
-use crate::files::{self, Access};
+use crate::files::{self, Access, Staged};
+use crate::{args, output};
 
 /// Name of the file with the secret.
 pub(crate) const SECRET: &str = "secret.key";
@@ -41,11 +41,21 @@ impl Keyset {
             .blame_input(format!("{} is damaged; make the keys again", path.display()))
     }
 
-    /// Writes it.
-    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+    /// Fails unless it describes this secret's keys.
+    pub(crate) fn check(&self, secret: &SecretKey) -> Result<()> {
+        if self.key_id == secret.id().to_string() {
+            return Ok(());
+        }
+        let (have, want) = (&self.key_id, secret.id());
+        Err(input(format!(
+            "{DESCRIPTION} is of key set {have}, {SECRET} of {want}; restore the folder from a copy"
+        )))
+    }
+
+    /// Writes it beside its place.
+    pub(crate) fn stage(&self, folder: &Path) -> Result<Staged> {
         let text = serde_json::to_vec_pretty(self)?;
-        files::write(&folder.join(DESCRIPTION), Access::Normal, |out| Ok(out.write_all(&text)?))?;
-        Ok(())
+        files::stage(&folder.join(DESCRIPTION), Access::Normal, |out| Ok(out.write_all(&text)?))
     }
 }
 
@@ -57,14 +67,15 @@ pub(crate) fn paths(folder: &Path) -> [PathBuf; 3] {
 /// The checked parameters that a file of keys was made for.
 pub(crate) fn params_of(path: &Path) -> Result<Params> {
     let blame = || format!("{} cannot be used", path.display());
-    let spec = read_spec(files::open(path)?).blame_input(blame())?;
-    Params::try_from(spec).blame_input(blame())
+    let spec = read_spec(files::open_secret(path)?).blame_input(blame())?;
+    let remedy = "its parameters are refused; use keys made from a preset that `aegis params` lists";
+    Params::try_from(spec).blame_input(format!("{}: {remedy}", blame()))
 }
 
 /// Reads the secret key of a folder.
 pub(crate) fn read_secret(ctx: &Context, folder: &Path) -> Result<SecretKey> {
     let path = folder.join(SECRET);
-    SecretKey::read(ctx, files::open(&path)?).blame_input(format!("{} cannot be used", path.display()))
+    SecretKey::read(ctx, files::open_secret(&path)?).blame_input(format!("{} cannot be used", path.display()))
 }
 
 /// Reads evaluation keys.
@@ -77,18 +88,10 @@ pub(crate) fn seed(asked: args::Seed) -> Result<Seed> {
     let Some(number) = asked.seed else {
         return Seed::from_os().context("the operating system gives no randomness");
     };
-    eprintln!("warning: --seed {number} is not secret: whoever knows it has the keys and can read the text");
+    output::note(&format!(
+        "warning: --seed {number} is not secret: whoever knows it has the keys and can read the text"
+    ));
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&number.to_le_bytes());
     Ok(Seed::new(bytes).derive("aegis command line", 0))
-}
-
-/// Fails unless two identities of keys are the same.
-pub(crate) fn check_same_keys(what: &str, have: &str, want: &str) -> Result<()> {
-    if have != want {
-        return Err(input(format!(
-            "{what} belongs to key set {have}, these are the keys of {want}; use the keys it was made with"
-        )));
-    }
-    Ok(())
 }

@@ -16,10 +16,10 @@ use crate::fault::{BlameInput, input};
 const MAGIC: [u8; 8] = *b"AEGISMSG";
 const VERSION: u16 = 1;
 const MAX_HEADER_BYTES: usize = 4096;
-/// Most ciphertexts of one message: far more than a text of 512 tokens takes.
-const MAX_CIPHERTEXTS: usize = 256;
-/// Largest message that is read: 256 ciphertexts at the top of the largest preset.
-pub(crate) const MAX_BYTES: u64 = 8 << 30;
+/// Most ciphertexts of one message: a BERT-large takes 16 for a text of 512 tokens.
+const MAX_CIPHERTEXTS: usize = 64;
+/// Largest message that is read: as many ciphertexts at the fresh level of the largest preset.
+pub(crate) const MAX_BYTES: u64 = 1 << 30;
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +92,9 @@ fn open(bytes: &[u8], want: Kind) -> Result<(Header, &[u8])> {
     }
     let version = u16::from_le_bytes(take(&mut rest)?);
     if version != VERSION {
-        return Err(input(format!("it has version {version}, this program reads version {VERSION}")));
+        return Err(input(format!(
+            "it has version {version}, this program reads version {VERSION}; use the matching release"
+        )));
     }
     let Some((body, digest)) = bytes.split_last_chunk::<32>() else { return Err(damaged()) };
     if Sha256::digest(body).as_slice() != digest {

@@ -4,6 +4,11 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 
+/// Tells the user something on standard error. When nobody can be told, the work goes on.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// Prints one line. A closed pipe is an error, not a panic.
 pub(crate) fn line(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();

@@ -8,6 +8,8 @@ use aegis_nn::{Observer, StageInfo};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use crate::output;
+
 /// What one stage took.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct StageRow {
@@ -106,7 +108,7 @@ impl Observer for Progress {
             Display::Bar(bar) => bar.inc(stage.work),
             Display::Lines => {
                 let (group, all) = self.left(stage.index, &stage.group);
-                eprintln!(
+                output::note(&format!(
                     "[{}/{}] {}, {}: level {} -> {}, {seconds:.1} s; left: {} in {}, {} in all",
                     stage.index + 1,
                     stage.count,
@@ -117,7 +119,7 @@ impl Observer for Progress {
                     clock(group),
                     stage.group,
                     clock(all)
-                );
+                ));
             }
         }
     }

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{
-    Ciphertext, Context, EvaluationKeys, Evaluator, KeyRequest, OpCounts, Params, SecretKey, Seed,
+    Ciphertext, Context, EvaluationKeys, Evaluator, KeyId, KeyRequest, OpCounts, Params, SecretKey, Seed,
+    same_scale,
 };
 use aegis_cpu::Cpu;
 use aegis_models::{Bert, Query, QueryShape};
 use aegis_nn::placement::Plan;
 use aegis_nn::{CtTensor, Layout, MODEL, Network};
 use anyhow::{Context as _, Result};
+use zeroize::Zeroizing;
 
 use crate::fault::{BlameInput, input};
 use crate::presets::DEFAULT_TOKENS;
@@ -57,7 +59,34 @@ pub(crate) fn encrypt(
     query: &Query,
     seed: &Seed,
 ) -> Result<CtTensor> {
-    Ok(aegis_nn::encrypt(ctx, secret, layout, MODEL, &query.hidden, ctx.params().fresh_level(), seed)?)
+    // Bound to what is encrypted: equal randomness for two messages under one key would reveal their difference.
+    let message: Vec<u8> = query.slots.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
+    let seed = seed.derive(&format!("encrypt {}", crate::files::sha256(&Zeroizing::new(message))), 0);
+    Ok(aegis_nn::encrypt(ctx, secret, layout, MODEL, &query.hidden, ctx.params().fresh_level(), &seed)?)
+}
+
+/// Whether a result is one of these keys and of its own shape.
+pub(crate) fn check_result(
+    ctx: &Context,
+    secret: &SecretKey,
+    shape: &QueryShape,
+    blocks: &[Ciphertext],
+) -> Result<()> {
+    let layout = shape.layout().map_err(input)?;
+    if layout.slots() != ctx.params().slots() || layout.blocks(MODEL) != blocks.len() {
+        return Err(input("its shape does not fit these keys; evaluate the query again"));
+    }
+    blocks.iter().try_for_each(|b| check_same_keys("the result", b.key_id(), secret.id()))
+}
+
+/// Fails unless two identities of keys are the same.
+fn check_same_keys(what: &str, have: KeyId, want: KeyId) -> Result<()> {
+    if have != want {
+        return Err(input(format!(
+            "{what} belongs to key set {have}, these are the keys of {want}; use the keys it was made with"
+        )));
+    }
+    Ok(())
 }
 
 /// The client's last step: the unit-length embedding in an encrypted result.
@@ -106,9 +135,21 @@ impl Server {
         self.network.keys(self.ctx.params(), &self.plan).merge(&self.bootstrapper.keys())
     }
 
-    /// The encrypted input of a query, checked: its number of ciphertexts and their level.
+    /// The encrypted input of a query, checked: number of ciphertexts, slots, level and scale.
     pub(crate) fn input(&self, tokens: usize, blocks: Vec<Ciphertext>) -> Result<CtTensor> {
-        let fresh = self.ctx.params().fresh_level();
+        let params = self.ctx.params();
+        let fresh = params.fresh_level();
+        if self.network.layout().slots() != params.slots() {
+            let (have, want) = (self.network.layout().slots(), params.slots());
+            return Err(input(format!(
+                "the query has {have} slots, these keys {want}; encrypt the text again"
+            )));
+        }
+        if blocks.iter().any(|b| !same_scale(b.scale(), params.scale(fresh))) {
+            return Err(input(
+                "the query has another scale than the model starts with; encrypt the text again",
+            ));
+        }
         if let Some(block) = blocks.iter().find(|b| b.level() != fresh) {
             let (have, want) = (block.level().0, fresh.0);
             return Err(input(format!(
@@ -117,6 +158,18 @@ impl Server {
         }
         CtTensor::new(self.network.layout(), MODEL, tokens, blocks)
             .blame_input("the query does not fit the model")
+    }
+
+    /// Whether these keys serve the network and belong to the input.
+    pub(crate) fn check_keys(&self, keys: &EvaluationKeys, x: &CtTensor) -> Result<()> {
+        x.blocks().iter().try_for_each(|b| check_same_keys("the query", b.key_id(), keys.id()))?;
+        if self.request().is_covered_by(keys) {
+            return Ok(());
+        }
+        Err(input(format!(
+            "these keys do not serve this model with {} padded tokens; make keys with `aegis keygen` for it",
+            x.layout().tokens()
+        )))
     }
 
     /// Runs the network, showing progress.

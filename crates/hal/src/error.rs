@@ -30,12 +30,12 @@ pub enum Error {
     #[error("this backend has no fused kernel {0}")]
     Unsupported(&'static str),
     /// The device has no memory left for a buffer.
-    #[error("out of device memory: {bytes} bytes were asked for")]
+    #[error("out of device memory: {bytes} bytes were asked for; free memory or use a smaller preset")]
     OutOfMemory {
         /// Size of the buffer that did not fit.
         bytes: u64,
     },
     /// An earlier asynchronous launch failed; the device is unusable.
-    #[error("an earlier launch failed on the device: {0}")]
+    #[error("a launch failed on the device: {0}; the device must be made anew")]
     Device(String),
 }

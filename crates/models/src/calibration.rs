@@ -6,6 +6,7 @@ use std::path::Path;
 use aegis_nn::calibration::{
     Calibration, ExpPolynomial, LayerCalibration, NormCalibration, chebyshev, goldschmidt,
 };
+use aegis_nn::largest;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -166,9 +167,7 @@ fn inverse(place: &str, schedule: &[f64], low: f64) -> Checked {
 
 /// Whether `|error(x)|` stays below `limit` at points spread evenly over the range.
 fn close(place: &str, (a, b): (f64, f64), limit: f64, error: impl Fn(f64) -> f64) -> Checked {
-    let worst = (0..POINTS).map(|i| error(a + (b - a) * f64::from(i) / f64::from(POINTS - 1)).abs());
-    // A maximum that keeps NaN.
-    let worst = worst.fold(0.0, |m: f64, e| if e <= m { m } else { e });
+    let worst = largest((0..POINTS).map(|i| error(a + (b - a) * f64::from(i) / f64::from(POINTS - 1))));
     match worst <= limit {
         true => Ok(()),
         false => Err((

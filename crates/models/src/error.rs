@@ -119,7 +119,8 @@ pub enum Error {
     /// The model directory has no calibration file.
     #[error(
         "{path} is missing: an encrypted run needs the calibrated approximations of this very model; \
-         for all-MiniLM-L6-v2 `cargo xtask model` puts it there, for another model it has to be made"
+         for all-MiniLM-L6-v2 `cargo xtask model` puts it there, for another model make one with \
+         `Bert::calibrate` and `calibration_file`"
     )]
     MissingCalibration {
         /// Where it was looked for.

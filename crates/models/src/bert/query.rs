@@ -1,7 +1,7 @@
 //! What crosses the line between client and server: slots to encrypt, slots that were decrypted, and what is
 //! public about them.
 
-use aegis_nn::{Calibration, Head, Layout, MODEL, Network, Tensor, encoder};
+use aegis_nn::{Calibration, Head, Layout, MODEL, Network, Tensor, encoder, largest};
 use serde::{Deserialize, Serialize};
 
 use super::{Bert, Tokens};
@@ -84,22 +84,20 @@ impl QueryShape {
             .collect();
         // What the slots should hold: the copies, and zeros where there is no feature.
         let expected = layout.pack(MODEL, &Tensor::from_fn(copies.rows(), copies.cols(), |_, c| mean[c]))?;
-        let largest = mean.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-        let differences = slots.iter().flatten().zip(expected.iter().flatten()).map(|(a, b)| (a - b).abs());
-        // A maximum that keeps NaN.
-        let worst = differences.fold(0.0, |m: f64, d| if d <= m { m } else { d });
-        if worst <= TOLERATED * largest {
+        let top = largest(mean.iter().copied());
+        let worst = largest(slots.iter().flatten().zip(expected.iter().flatten()).map(|(a, b)| a - b));
+        if worst <= TOLERATED * top {
             return embedding::normalise(mean);
         }
         Err(Error::Embedding(format!(
-            "its copies differ by {worst:.3e} where the largest value is {largest:.3e}; \
+            "its copies differ by {worst:.3e} where the largest value is {top:.3e}; \
              the ciphertext is of other keys, damaged, or the run left its calibrated ranges"
         )))
     }
 }
 
-/// A text made ready for encryption. The slots are secret.
-#[derive(Clone, Debug)]
+/// A text made ready for encryption. The slots are secret, and never printed.
+#[derive(Clone)]
 pub struct Query {
     /// What goes to the server beside the ciphertexts.
     pub shape: QueryShape,
@@ -107,6 +105,12 @@ pub struct Query {
     pub hidden: Tensor,
     /// `hidden` in slots: one vector of all slots for each ciphertext to encrypt.
     pub slots: Vec<Vec<f64>>,
+}
+
+impl std::fmt::Debug for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Query({:?}, secret)", self.shape)
+    }
 }
 
 impl Bert {

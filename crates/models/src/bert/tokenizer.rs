@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde_json::Value;
 use tokenizers::Tokenizer as Inner;
 
 use super::config::Config;
@@ -77,14 +78,16 @@ impl Tokenizer {
     }
 
     fn parse(bytes: &[u8], config: &Config) -> std::result::Result<Self, String> {
-        let mut file: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-        let unknown = file.pointer("/model/unk_token").and_then(serde_json::Value::as_str).map(str::to_owned);
+        let mut file: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        let unknown = file.pointer("/model/unk_token").and_then(Value::as_str).map(str::to_owned);
         let fields = file.as_object_mut().ok_or("it is not an object")?;
         // The file of all-MiniLM-L6-v2 truncates to 128 and pads to exactly 128 tokens: texts would silently lose their
         // end, and padding is decided by the packing. The decoder is of no use here, and reading a damaged one panics
         // (tokenizers 0.23, `DecoderHelper`).
         ["truncation", "padding", "decoder"].iter().for_each(|field| drop(fields.remove(*field)));
-        check_template(fields.get("post_processor"))?;
+        for name in ["normalizer", "pre_tokenizer", "post_processor", "model"] {
+            fields.get(name).filter(|part| !part.is_null()).map_or(Ok(()), check_part)?;
+        }
         let inner: Inner = serde_json::from_value(file).map_err(|e| e.to_string())?;
         Ok(Tokenizer {
             unknown: unknown.and_then(|token| inner.token_to_id(&token)),
@@ -131,19 +134,55 @@ impl Tokenizer {
     }
 }
 
-/// Whether a template places what there is: the `tokenizers` crate panics at the first text otherwise.
-fn check_template(processor: Option<&serde_json::Value>) -> std::result::Result<(), String> {
-    let Some(processor) = processor else { return Ok(()) };
-    let pieces = ["single", "pair"].iter().filter_map(|name| processor.get(name)?.as_array()).flatten();
-    for token in pieces.filter_map(|piece| piece.pointer("/SpecialToken/id")?.as_str()) {
-        if processor.get("special_tokens").and_then(|tokens| tokens.get(token)).is_none() {
-            return Err(format!("its template places {token}, which it does not define"));
+/// The parts that tokenizers of BERT models are made of. The `tokenizers` crate has more, some of which panic on a
+/// damaged file or grow a text without bound.
+const PARTS: [&str; 15] = [
+    "Sequence",
+    "BertNormalizer",
+    "Lowercase",
+    "NFC",
+    "NFD",
+    "NFKC",
+    "NFKD",
+    "Strip",
+    "StripAccents",
+    "BertPreTokenizer",
+    "Whitespace",
+    "WhitespaceSplit",
+    "TemplateProcessing",
+    "BertProcessing",
+    "WordPiece",
+];
+
+/// Whether a part and all parts in it are known, and templates place what there is: the crate panics at the first
+/// text otherwise.
+fn check_part(part: &Value) -> std::result::Result<(), String> {
+    let kind = part.get("type").and_then(Value::as_str).unwrap_or("of no type");
+    if !PARTS.contains(&kind) {
+        return Err(format!("it has a part {kind}, which tokenizers of BERT models do not have"));
+    }
+    if kind == "TemplateProcessing" {
+        check_template(part)?;
+    }
+    let nested = ["normalizers", "pretokenizers", "processors"].iter().filter_map(|list| part.get(list));
+    nested.filter_map(Value::as_array).flatten().try_for_each(check_part)
+}
+
+fn check_template(template: &Value) -> std::result::Result<(), String> {
+    for (list, texts) in [("single", ["A", "A"]), ("pair", ["A", "B"])] {
+        for piece in template.get(list).and_then(Value::as_array).into_iter().flatten() {
+            let id = |kind: &str| piece.get(kind)?.get("id")?.as_str();
+            let defined =
+                |token: &str| template.get("special_tokens").is_some_and(|t| t.get(token).is_some());
+            match (id("SpecialToken"), id("Sequence")) {
+                (Some(token), None) if defined(token) => {}
+                (Some(token), None) => {
+                    return Err(format!("its template places {token}, which it does not define"));
+                }
+                (None, Some(text)) if texts.contains(&text) => {}
+                _ => return Err(format!("its template \"{list}\" places {piece}, which is not there")),
+            }
         }
     }
-    let single = processor.get("single").and_then(serde_json::Value::as_array).into_iter().flatten();
-    if single.filter_map(|piece| piece.pointer("/Sequence/id")).any(|id| id != "A") {
-        return Err("its template of one text places a second one".into());
-    }
-    let parts = processor.get("processors").and_then(serde_json::Value::as_array).into_iter().flatten();
-    parts.map(Some).try_for_each(check_template)
+    Ok(())
 }

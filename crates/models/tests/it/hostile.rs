@@ -252,6 +252,32 @@ fn templates_that_place_what_is_not_there_are_refused() {
     }
 }
 
+/// Each of these made the `tokenizers` crate panic, at loading or at the first text, or grow a text without bound.
+#[test]
+fn tokenizers_of_other_parts_are_refused() {
+    let (dir, _) = tiny();
+    let path = dir.path().join("tokenizer.json");
+    let whole: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let precompiled = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "!!!"});
+    let grow = serde_json::json!({"type": "Replace", "pattern": {"Regex": "."}, "content": "aaaaaaaaaa"});
+    let array = serde_json::json!([{"SpecialToken": ["[XXX]", 0]}, {"Sequence": ["B", 0]}]);
+    let parts = [
+        ("/normalizer", precompiled.clone()),
+        ("/normalizer", serde_json::json!({"type": "Sequence", "normalizers": [precompiled]})),
+        ("/normalizer", serde_json::json!({"type": "Sequence", "normalizers": vec![grow; 12]})),
+        ("/pre_tokenizer", serde_json::json!({"type": "FixedLength", "length": 0})),
+        ("/pre_tokenizer", serde_json::json!(["Whitespace"])),
+        ("/post_processor/single", array),
+        ("/model/type", serde_json::json!("Unigram")),
+    ];
+    for (at, part) in parts {
+        let mut file = whole.clone();
+        *file.pointer_mut(at).unwrap() = part;
+        fs::write(&path, file.to_string()).unwrap();
+        assert!(matches!(refusal(dir.path()), Error::Tokenizer { .. }), "{at}");
+    }
+}
+
 #[test]
 fn a_tokenizer_that_does_not_mark_the_ends_is_refused_when_it_shows() {
     let (dir, _) = tiny();
