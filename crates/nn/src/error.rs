@@ -82,7 +82,9 @@ pub enum Error {
         reason: String,
     },
     /// A ciphertext is too low for what is to come.
-    #[error("{stage} needs level {need:?}, its input is at {have:?}")]
+    #[error(
+        "{stage} needs level {need:?}, its input is at {have:?}; encrypt at the fresh level or bootstrap first"
+    )]
     LevelTooLow {
         /// The stage.
         stage: String,

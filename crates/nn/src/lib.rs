@@ -75,4 +75,4 @@ pub use network::{Excursion, Network, Observer, PlainRun, StageInfo};
 pub use pooling::MeanPool;
 pub use residual::Residual;
 pub use softmax::{Exp, Inverse, Normalise, RowSum, Square};
-pub use tensor::{Content, CtTensor, MODEL, Tensor};
+pub use tensor::{Content, CtTensor, MODEL, Tensor, largest};

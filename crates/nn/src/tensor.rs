@@ -113,18 +113,13 @@ impl Tensor {
 
     /// The largest magnitude.
     pub fn max_abs(&self) -> f64 {
-        self.data.iter().fold(0.0, |m, v| v.abs().max(m))
+        largest(self.data.iter().copied())
     }
 
     /// The largest difference of two entries.
     pub fn max_difference(&self, other: &Self) -> f64 {
         assert_eq!((self.rows, self.cols), (other.rows, other.cols), "operands of a comparison");
-        // NaN must not pass for small.
-        self.data
-            .iter()
-            .zip(&other.data)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, |m, d| if d <= m { m } else { d })
+        largest(self.data.iter().zip(&other.data).map(|(a, b)| a - b))
     }
 
     /// Fails when an entry is not finite.
@@ -135,6 +130,12 @@ impl Tensor {
             Err(Error::NotFinite { what: what.into() })
         }
     }
+}
+
+/// The largest magnitude, or NaN where there is one: NaN must not pass for small. Zero of nothing.
+pub fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
+    // In the total order a NaN without its sign is above all numbers.
+    values.into_iter().map(f64::abs).max_by(f64::total_cmp).unwrap_or(0.0)
 }
 
 /// What the blocks of a tensor mean: their axes.
