@@ -1,7 +1,6 @@
 //! The house rules that a program can check.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -129,18 +128,23 @@ fn sizes(path: &str, text: &str) -> Vec<String> {
 /// Rules for crate roots and for the sources of libraries.
 fn library_rules(path: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
-    let file = Path::new(path).file_name().and_then(|f| f.to_str()).unwrap_or_default();
     let in_source_root =
         path.contains("/src/lib.rs") || path.contains("/src/main.rs") || path.contains("/src/bin/");
     if in_source_root && !path.starts_with("crates/cpu/") && !text.contains("#![forbid(unsafe_code)]") {
         faults.push(format!("{path}: `#![forbid(unsafe_code)]` is missing; only `cpu` may hold unsafe code"));
     }
+    let front_page =
+        path.starts_with("crates/") && (path.ends_with("/src/lib.rs") || path.ends_with("/src/main.rs"));
+    let page = || text.lines().map_while(|line| line.strip_prefix("//!"));
+    if front_page && page().filter(|line| line.starts_with(" # ")).last() != Some(" # Non-goals") {
+        faults.push(format!("{path}: the crate's front page does not end with `# Non-goals`"));
+    }
+    if front_page && !page().any(|line| line.starts_with(" ```")) {
+        faults.push(format!("{path}: the crate's front page has no example"));
+    }
     let library = path.starts_with("crates/") && path.contains("/src/") && !path.starts_with("crates/cli/");
     if !library {
         return faults;
-    }
-    if file == "lib.rs" && !text.contains("//! # Non-goals") {
-        faults.push(format!("{path}: the crate's front page does not end with `# Non-goals`"));
     }
     let masked = mask(text);
     let shipped = masked.find("#[cfg(test)]\nmod tests {").map_or(masked.as_str(), |at| &masked[..at]);

@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::keys::{SwitchingKey, uniform_halves};
 use crate::{
-    Ciphertext, Context, EncapsulationKeys, Error, EvaluationKeys, KeyId, Level, ParamsSpec, PublicKey,
-    Result, SecretKey, Seed,
+    Ciphertext, Context, EncapsulationKeys, Error, EvaluationKeys, KeyId, Level, Params, ParamsSpec,
+    PublicKey, Result, SecretKey, Seed,
 };
 
 const MAGIC: [u8; 5] = *b"AEGIS";
@@ -28,6 +28,7 @@ enum Kind {
     PublicKey = 2,
     EvaluationKeys = 3,
     Ciphertext = 4,
+    Params = 5,
 }
 
 impl Kind {
@@ -37,11 +38,12 @@ impl Kind {
             Self::PublicKey => "the public key",
             Self::EvaluationKeys => "the evaluation keys",
             Self::Ciphertext => "the ciphertext",
+            Self::Params => "the parameters",
         }
     }
 
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::SecretKey, Self::PublicKey, Self::EvaluationKeys, Self::Ciphertext]
+        [Self::SecretKey, Self::PublicKey, Self::EvaluationKeys, Self::Ciphertext, Self::Params]
             .into_iter()
             .find(|k| *k as u8 == byte)
     }
@@ -54,16 +56,16 @@ struct Sink<W> {
 }
 
 impl<W: Write> Sink<W> {
-    fn open(inner: W, kind: Kind, ctx: &Context, id: KeyId) -> Result<Self> {
+    fn open(inner: W, kind: Kind, params: &Params, id: KeyId) -> Result<Self> {
         let mut sink = Self { inner, hash: blake3::Hasher::new() };
-        let spec = postcard::to_stdvec(ctx.params().spec())
+        let spec = postcard::to_stdvec(params.spec())
             .map_err(|e| Error::Format { what: "the parameter set", reason: e.to_string() })?;
         sink.put(&MAGIC)?;
         sink.put(&[kind as u8])?;
         sink.put(&VERSION.to_le_bytes())?;
         sink.put(&(spec.len() as u32).to_le_bytes())?;
         sink.put(&spec)?;
-        sink.put(&ctx.params().digest())?;
+        sink.put(&params.digest())?;
         sink.put(&id.0)?;
         Ok(sink)
     }
@@ -229,6 +231,29 @@ impl<R: Read> Source<R> {
     }
 }
 
+impl Params {
+    /// Writes the set, for a program that makes keys elsewhere.
+    pub fn write(&self, writer: impl Write) -> Result<()> {
+        // A set belongs to no key.
+        Sink::open(writer, Kind::Params, self, KeyId([0; 16]))?.close()
+    }
+
+    /// Reads what [`Params::write`] wrote and checks it anew: a set below 128 bits of security is refused.
+    pub fn read(reader: impl Read) -> Result<Self> {
+        let (mut source, spec, digest) = Source::header(reader, Some(Kind::Params))?;
+        let _no_key: [u8; 16] = source.take()?;
+        let what = source.what;
+        source.close()?;
+        let params = Self::try_from(spec)?;
+        if params.digest() == digest {
+            return Ok(params);
+        }
+        let reason =
+            "this release builds another chain from them; make the keys again with one release".into();
+        Err(Error::Format { what, reason })
+    }
+}
+
 /// The parameter set a file of any kind was made for. Unchecked: pass it to [`Params::try_from`](crate::Params).
 pub fn read_spec(reader: impl Read) -> Result<ParamsSpec> {
     Ok(Source::header(reader, None)?.1)
@@ -238,7 +263,7 @@ impl SecretKey {
     /// Writes the secret itself. The caller keeps the file private, and the writer unbuffered: the secret is wiped here
     /// after use, a buffer is not.
     pub fn write(&self, ctx: &Context, writer: impl Write) -> Result<()> {
-        let mut sink = Sink::open(writer, Kind::SecretKey, ctx, self.id)?;
+        let mut sink = Sink::open(writer, Kind::SecretKey, ctx.params(), self.id)?;
         let bytes: Zeroizing<Vec<u8>> =
             Zeroizing::new(self.coefficients.iter().map(|c| (*c + 1) as u8).collect());
         sink.put(&bytes)?;
@@ -263,7 +288,7 @@ impl SecretKey {
 impl PublicKey {
     /// Writes the key: one polynomial and a seed.
     pub fn write(&self, ctx: &Context, writer: impl Write) -> Result<()> {
-        let mut sink = Sink::open(writer, Kind::PublicKey, ctx, self.id)?;
+        let mut sink = Sink::open(writer, Kind::PublicKey, ctx.params(), self.id)?;
         sink.put(self.seed.bytes())?;
         sink.put_residues(ctx, self.poly.slice(0, 1), self.poly.basis())?;
         sink.close()
@@ -312,7 +337,7 @@ const TO_DENSE: u8 = 4;
 impl EvaluationKeys {
     /// Writes all keys, each cut to its level, uniform halves as seeds.
     pub fn write(&self, ctx: &Context, writer: impl Write) -> Result<()> {
-        let mut sink = Sink::open(writer, Kind::EvaluationKeys, ctx, self.id)?;
+        let mut sink = Sink::open(writer, Kind::EvaluationKeys, ctx.params(), self.id)?;
         let mut put = |tag: u8, map: u32, key: &SwitchingKey| -> Result<()> {
             sink.put(&[tag])?;
             sink.put(&map.to_le_bytes())?;
@@ -398,7 +423,7 @@ fn take_switching_key<R: Read>(source: &mut Source<R>, ctx: &Context, tag: u8) -
 impl Ciphertext {
     /// Writes the ciphertext with the limbs of its level.
     pub fn write(&self, ctx: &Context, writer: impl Write) -> Result<()> {
-        let mut sink = Sink::open(writer, Kind::Ciphertext, ctx, self.key_id())?;
+        let mut sink = Sink::open(writer, Kind::Ciphertext, ctx.params(), self.key_id())?;
         sink.put(&self.level().0.to_le_bytes())?;
         sink.put(&self.scale().to_le_bytes())?;
         sink.put_residues(ctx, self.poly().view(), ctx.params().basis(self.level()))?;

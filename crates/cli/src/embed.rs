@@ -264,3 +264,70 @@ fn summary(r: &Report) -> String {
 fn gib(bytes: u64) -> f64 {
     bytes as f64 / (1u64 << 30) as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(cosine: Option<f64>) -> Report {
+        Report {
+            cosine,
+            max_abs_error: cosine.map(|_| 1e-3),
+            seconds: 1.0,
+            keygen_seconds: 1.0,
+            tokens: 3,
+            padded_tokens: 64,
+            bootstraps: 31,
+            rotations: 1,
+            ct_mults: 1,
+            pt_mults: 1,
+            peak_rss_bytes: Some(1),
+            log2_qp: 1684.0,
+            security_bits: Some(132.0),
+            bootstrap_failure_log2: Some(-138.0),
+            ciphertext_sha256: "00".into(),
+            preset: presets::DEFAULT.into(),
+            threads: 2,
+            key_bytes: 1,
+            out_of_range: cosine.map(|_| vec![]),
+            embedding: vec![1.0],
+            stages: vec![],
+        }
+    }
+
+    /// The names are an interface: programs read them.
+    #[test]
+    fn the_report_keeps_its_names() {
+        let json = serde_json::to_value(report(Some(1.0))).expect("JSON");
+        for name in [
+            "cosine",
+            "max_abs_error",
+            "seconds",
+            "tokens",
+            "padded_tokens",
+            "bootstraps",
+            "rotations",
+            "ct_mults",
+            "pt_mults",
+            "peak_rss_bytes",
+            "log2_qp",
+            "security_bits",
+            "bootstrap_failure_log2",
+            "ciphertext_sha256",
+            "embedding",
+        ] {
+            assert!(json.get(name).is_some(), "{name} is missing in {json}");
+        }
+        let unchecked = serde_json::to_value(report(None)).expect("JSON");
+        assert!(unchecked.get("cosine").is_none(), "a comparison that was not made is not reported");
+    }
+
+    #[test]
+    fn a_wrong_embedding_is_a_failure() {
+        for (cosine, fails) in
+            [(None, false), (Some(0.9996), false), (Some(0.9994), true), (Some(f64::NAN), true)]
+        {
+            assert_eq!(report(cosine).verdict().is_err(), fails, "{cosine:?}");
+        }
+    }
+}

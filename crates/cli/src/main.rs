@@ -1,4 +1,16 @@
 //! The `aegis` command. The only crate that names a concrete device, prints, and ends the process.
+//!
+//! ```text
+//! aegis keygen  --model models/minilm --out keys/
+//! aegis encrypt --keys keys/ --model models/minilm --text "Where does it hurt?" --out query.ct
+//! aegis eval    --eval-keys keys/eval.keys --model models/minilm --in query.ct --out result.ct
+//! aegis decrypt --keys keys/ --in result.ct --json
+//! ```
+//!
+//! Exit codes: 0, 2 for usage and input, 1 for any other failure. Outputs are complete or absent.
+//!
+//! # Non-goals
+//! A network service, storage of keys beyond files, fetching or calibrating models.
 #![forbid(unsafe_code)]
 
 mod args;

@@ -224,6 +224,54 @@ mod tests {
         assert!(results[0] == results[1], "one and two threads give different ciphertexts");
     }
 
+    fn refused<T>(result: Result<T>, words: &str) {
+        let Err(error) = result else { panic!("accepted, expected a refusal with {words:?}") };
+        assert!(error.downcast_ref::<Input>().is_some(), "{error:#}");
+        assert!(format!("{error:#}").contains(words), "{error:#}");
+    }
+
+    /// What a server or a client can be handed by mistake or malice is refused before anything is computed.
+    #[test]
+    fn keys_queries_and_results_of_others_are_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let bert = tiny(dir.path());
+        let params = Params::insecure(insecure_bootstrap_spec(9)).expect("a ring");
+        let ctx = context(params, NonZeroUsize::new(1)).expect("a context");
+        let layout = layout(ctx.params(), &bert, 16).expect("a layout");
+        let server = Server::new(&ctx, &bert, &layout).expect("a server");
+        let query = query(&bert, &layout, TEXT).expect("a query");
+        let tokens = query.shape.tokens();
+        let seed = |n| Seed::new([n; 32]);
+        let secrets = [3, 4].map(|n| KeyGenerator::new(&ctx, seed(n)).secret_key());
+        let encrypted = encrypt(&ctx, &secrets[0], &layout, &query, &seed(5)).expect("a ciphertext");
+        let blocks = || encrypted.blocks().to_vec();
+
+        let none = KeyRequest::new(ctx.params().n());
+        let keys = |n: usize| KeyGenerator::new(&ctx, seed(n as u8 + 3)).evaluation_keys(&secrets[n], &none);
+        let (own, others) = (keys(0).expect("no keys"), keys(1).expect("no keys"));
+        refused(server.check_keys(&others, &encrypted), "belongs to key set");
+        refused(server.check_keys(&own, &encrypted), "do not serve this model");
+
+        let ev = Evaluator::new(&ctx, Arc::new(own));
+        let each = |change: &dyn Fn(&Ciphertext) -> aegis_ckks::Result<Ciphertext>| {
+            encrypted
+                .blocks()
+                .iter()
+                .map(change)
+                .collect::<aegis_ckks::Result<Vec<_>>>()
+                .expect("ciphertexts")
+        };
+        let low = each(&|b| ev.drop_to(b, aegis_ckks::Level(b.level().0 - 1)));
+        refused(server.input(tokens, low), "encrypt the text again");
+        refused(server.input(tokens, each(&|b| ev.reinterpret(b, 2.0 * b.scale()))), "another scale");
+        refused(server.input(tokens, vec![]), "does not fit");
+        refused(server.input(17, blocks()), "does not fit");
+
+        check_result(&ctx, &secrets[0], &query.shape, &blocks()).expect("of these keys and this shape");
+        refused(check_result(&ctx, &secrets[1], &query.shape, &blocks()), "belongs to key set");
+        refused(check_result(&ctx, &secrets[0], &query.shape, &[]), "does not fit these keys");
+    }
+
     fn round_trip(bert: &Bert, threads: usize) -> Vec<u8> {
         let params = Params::insecure(insecure_bootstrap_spec(9)).expect("a ring");
         let ctx = context(params, NonZeroUsize::new(threads)).expect("a context");

@@ -192,7 +192,8 @@ impl Layer for Scores {
     }
 
     fn work(&self) -> u64 {
-        (5 * self.layout.head_dim() * self.layout.model_blocks() * (1 + self.layout.offset_blocks())) as u64
+        (5 * self.layout.head_dim() * self.layout.model_blocks() * (1 + self.layout.offset_blocks()) / 2)
+            as u64
     }
 }
 
@@ -277,6 +278,6 @@ impl Layer for Attend {
     }
 
     fn work(&self) -> u64 {
-        (12 * self.layout.head_dim() * self.layout.model_blocks() * self.layout.offset_blocks()) as u64
+        (4 * self.layout.head_dim() * self.layout.model_blocks() * self.layout.offset_blocks()) as u64
     }
 }

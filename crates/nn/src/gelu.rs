@@ -94,6 +94,6 @@ impl Layer for Gelu {
 
     fn work(&self) -> u64 {
         let products = self.shape().map_or(20, |p| p.cost().products);
-        (self.layout.hidden_blocks() * (4 * products + self.coefficients.len() / 4)) as u64
+        (2 * self.layout.hidden_blocks() * products) as u64
     }
 }

@@ -70,7 +70,7 @@ pub trait Layer: Send + Sync {
     }
 
     /// Work for each limb, milliseconds at N = 2^16 on two cores, roughly: what placement weighs levels with.
-    /// A product or a single rotation takes 4, a hoisted rotation with its product 3.
+    /// A product or a single rotation takes 1 to 2 (benches/records, 2026-11-21, eight texts).
     fn work(&self) -> u64 {
         0
     }

@@ -129,7 +129,7 @@ impl Layer for Moments {
     }
 
     fn work(&self) -> u64 {
-        16 * u64::from(self.layout.block().ilog2())
+        6 * u64::from(self.layout.block().ilog2())
     }
 }
 
@@ -184,7 +184,7 @@ impl Layer for InverseSqrt {
     }
 
     fn work(&self) -> u64 {
-        (4 * self.polynomial.cost().products) as u64
+        (2 * self.polynomial.cost().products) as u64
     }
 }
 
@@ -284,6 +284,6 @@ impl Layer for Scale {
     }
 
     fn work(&self) -> u64 {
-        (6 * self.versions.len() * self.layout.model_blocks()) as u64
+        (2 * self.versions.len() * self.layout.model_blocks()) as u64
     }
 }

@@ -144,6 +144,6 @@ impl Layer for Linear {
     fn work(&self) -> u64 {
         // Baby steps for each input, plaintext products and giant steps for each pair.
         let (inputs, outputs) = (self.layout.blocks(self.input), self.layout.blocks(self.output));
-        (250 * inputs + self.layout.block() * inputs * outputs / 4) as u64
+        (60 * inputs + self.layout.block() * inputs * outputs / 14) as u64
     }
 }

@@ -16,11 +16,11 @@ use aegis_ckks::{Level, Params};
 
 use crate::{Error, Result};
 
-/// Cost of a bootstrap of two real ciphertexts in the unit of [`Stage::work`], milliseconds: 9.5 s measured at
-/// N = 2^16 on two cores.
-pub const PAIR_COST: u64 = 9500;
-/// Cost of a bootstrap of one ciphertext, which saves half of EvalMod: 7.5 s measured.
-pub const SINGLE_COST: u64 = 7500;
+/// Cost of a bootstrap of two real ciphertexts in the unit of [`Stage::work`], milliseconds: the mean of 136 at
+/// N = 2^16 on two cores (benches/records, 2026-11-21, eight texts).
+pub const PAIR_COST: u64 = 3400;
+/// Cost of a bootstrap of one ciphertext, which saves half of EvalMod: the mean of 112.
+pub const SINGLE_COST: u64 = 2800;
 
 /// A value of a [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -57,6 +57,6 @@ impl Layer for MeanPool {
     }
 
     fn work(&self) -> u64 {
-        (4 * self.layout.model_blocks()) as u64 * u64::from(self.layout.tokens().ilog2())
+        (2 * self.layout.model_blocks()) as u64 * u64::from(self.layout.tokens().ilog2())
     }
 }

@@ -80,7 +80,7 @@ impl Layer for Exp {
 
     fn work(&self) -> u64 {
         let products = self.polynomial.cost().products + self.squarings as usize;
-        (4 * self.layout.blocks(Content::Scores) * products) as u64
+        (3 * self.layout.blocks(Content::Scores) * products / 2) as u64
     }
 }
 
@@ -151,7 +151,7 @@ impl Layer for RowSum {
     }
 
     fn work(&self) -> u64 {
-        (8 * self.layout.model_blocks()) as u64 * u64::from(self.layout.head_dim().ilog2())
+        (3 * self.layout.model_blocks()) as u64 * u64::from(self.layout.head_dim().ilog2())
     }
 }
 
@@ -206,7 +206,7 @@ impl Layer for Inverse {
     }
 
     fn work(&self) -> u64 {
-        (8 * self.schedule.len() * self.layout.model_blocks()) as u64
+        (2 * self.schedule.len() * self.layout.model_blocks()) as u64
     }
 }
 
@@ -272,7 +272,7 @@ impl Layer for Normalise {
     }
 
     fn work(&self) -> u64 {
-        (4 * self.layout.blocks(self.content)) as u64
+        self.layout.blocks(self.content) as u64
     }
 }
 
@@ -321,6 +321,6 @@ impl Layer for Square {
     }
 
     fn work(&self) -> u64 {
-        (4 * self.layout.blocks(Content::Scores)) as u64
+        self.layout.blocks(Content::Scores) as u64
     }
 }

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use aegis_ckks::{Context, KeyGenerator, Params, Seed, insecure_levelled_spec};
 use aegis_models::testing::TinyBert;
+use aegis_models::{Bert, CALIBRATION_FILE, calibration_file};
 use tempfile::{TempDir, tempdir};
 
 fn aegis(args: &[&str]) -> Output {
@@ -137,6 +139,57 @@ fn files_that_are_no_keys_or_messages() {
         ["encrypt", "--keys", text(dir.path()), "--model", text(dir.path()), "--text", "cat", "--out"];
     refused(2, "made for the model", &[&encrypt[..], &[text(&out)]].concat());
     assert!(!out.exists(), "a refused command wrote its output");
+}
+
+/// A ring for tests, written to a file as if it were a preset: no command takes it.
+#[test]
+fn keys_below_128_bits_are_refused() {
+    let dir = model();
+    let params = Params::insecure(insecure_levelled_spec(13, 8)).expect("a ring");
+    let device = aegis_cpu::Cpu::new(params.rns().clone(), 1).expect("a device");
+    let ctx = Context::new(params, std::sync::Arc::new(device)).expect("a context");
+    let secret = KeyGenerator::new(&ctx, Seed::new([1; 32])).secret_key();
+    let key = fs::File::create(dir.path().join("secret.key")).expect("writable");
+    secret.write(&ctx, key).expect("writable");
+    let keyset = format!(r#"{{"key_id":"{}","preset":"","model":"0","padded_tokens":64}}"#, secret.id());
+    fs::write(dir.path().join("keyset.json"), keyset).expect("writable");
+    let input = dir.path().join("result.ct");
+    fs::write(&input, b"").expect("writable");
+    refused(2, "128 bits of security", &["decrypt", "--keys", text(dir.path()), "--in", text(&input)]);
+}
+
+#[test]
+fn presets_that_cannot_carry_the_model_are_refused() {
+    let dir = model();
+    let bert = Bert::load(dir.path()).expect("a model");
+    let texts = ["the cat sat on the mat.", "a dog ran"].map(|t| bert.tokenize(t).expect("tokens"));
+    let constants = bert.calibrate("test", &texts).expect("constants");
+    let file = calibration_file(&constants, bert.identity()).expect("a file");
+    fs::write(dir.path().join(CALIBRATION_FILE), file).expect("writable");
+    let out = dir.path().join("keys");
+    let args = ["--model", text(dir.path()), "--out", text(&out)];
+    refused(2, "does not carry", &[&["keygen", "--preset", "N14_L6_S40"], &args[..]].concat());
+    assert!(!out.exists(), "a refused command left its folder behind");
+    // Constants of other weights.
+    let other = dir.path().join("other");
+    fs::create_dir(&other).expect("writable");
+    TinyBert { seed: 99, ..TinyBert::default() }.write(&other).expect("writable");
+    fs::copy(dir.path().join(CALIBRATION_FILE), other.join(CALIBRATION_FILE)).expect("writable");
+    refused(2, "calibration", &["keygen", "--model", text(&other), "--out", text(&out)]);
+}
+
+/// A full disk behind either stream is a failure with a code, not a panic.
+#[cfg(target_os = "linux")]
+#[test]
+fn full_output_streams() {
+    let full = || fs::File::options().write(true).open("/dev/full").expect("the device of full disks");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aegis"));
+    let status = command.arg("params").stdout(full()).output().expect("the command starts").status;
+    assert_eq!(status.code(), Some(1), "standard output");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aegis"));
+    command.args(["decrypt", "--keys", "no/such/folder", "--in", "x"]);
+    let status = command.stderr(full()).status().expect("the command starts");
+    assert_eq!(status.code(), Some(2), "standard error");
 }
 
 #[test]
