@@ -49,7 +49,7 @@ pub fn bootstrap_failure_log2(log_n: u32, weight: u32, range: f64) -> f64 {
         k += 1;
     }
     // Cancelled, or not a number: nothing is known of the tail.
-    if !(sum > 0.0) {
+    if sum.is_nan() || sum <= 0.0 {
         return 0.0;
     }
     let tail_log2 = f64::from(m) * top.log2() + sum.log2() - log2_factorial;

@@ -195,7 +195,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// The meaning of a fused kernel in primitive ones, and the oracle of its tests.
+    /// A fused kernel as a sequence of primitive ones with the same bits. Not an oracle: the reference of
+    /// [`crate::conformance`] is, and lowerings are checked against it as fused kernels are.
     ///
     /// Fails with [`Error::Unsupported`] on a primitive: every backend has those.
     pub fn lower<B: Backend + ?Sized>(

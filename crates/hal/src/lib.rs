@@ -2,8 +2,8 @@
 //!
 //! A [`Poly`] is an opaque buffer of `{batch, limbs, n}` residues on a [`Device`]; a [`Kernel`] is an operation on such
 //! buffers, as a value; a [`Backend`] enqueues kernels. Fused kernels are optional for a backend and have a lowering
-//! to primitive ones ([`Kernel::lower`]), which is also the oracle of their tests. [`conformance`] is the suite that
-//! every backend passes, and [`Trace`] a backend that only records:
+//! to primitive ones ([`Kernel::lower`]). [`conformance`] is the suite that every backend passes, lowerings included;
+//! its oracle is a slow exact reference of every kernel. [`Trace`] is a backend that only records:
 //!
 //! ```
 //! use std::sync::Arc;

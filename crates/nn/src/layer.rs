@@ -132,6 +132,12 @@ pub fn check(
     }
     let outputs = layer.forward(&ev, &encrypted.iter().collect::<Vec<_>>())?;
     let wanted = layer.plain(inputs)?;
+    let declared: Vec<_> = layer.outputs().iter().map(|p| layer.layout().columns(p.content)).collect();
+    let meant: Vec<_> = wanted.iter().map(Tensor::cols).collect();
+    if outputs.len() != declared.len() || meant != declared {
+        let made = outputs.len();
+        return fail(format!("outputs of {declared:?} columns declared, {meant:?} meant, {made} made"));
+    }
     let mut report = CheckReport { max_error: 0.0, max_padding: 0.0, counts: ev.counts(), keys: n_keys };
     for ((port, got), want) in layer.outputs().iter().zip(&outputs).zip(&wanted) {
         let at = Level(level.0 + port.above);

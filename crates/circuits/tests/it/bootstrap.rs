@@ -4,6 +4,7 @@ use aegis_circuits::Bootstrapper;
 use aegis_ckks::{
     Evaluator, KeyRequest, Level, N16_B13_S40, Params, insecure_bootstrap_spec, insecure_levelled_spec,
 };
+use aegis_cpu::{Cpu, Isa};
 use num_complex::Complex64;
 
 use crate::setup::{Setup, complex, uniform, uniform_complex};
@@ -107,16 +108,18 @@ fn real_slots_within_the_budget() {
 
 #[test]
 fn pairs_within_the_budget() {
-    let b = Bench::new(11, 1 << 10);
-    let all = messages(1 << 10);
-    for (i, (name, re)) in all.iter().enumerate() {
-        let im = &all[(i + 5) % all.len()].1;
-        // From different levels.
-        let level = b.params().base_level();
-        let (x, y) = (b.setup.encrypt_real(re, level), b.setup.encrypt_real(im, Level(level.0 + 2)));
-        let (u, v) = b.bootstrapper.bootstrap_pair(&b.ev, &x, &y, 1.0).unwrap();
-        b.check(&format!("pair {name}, re"), &u, &complex(re), 1.0);
-        b.check(&format!("pair {name}, im"), &v, &complex(im), 1.0);
+    for (log_n, slots) in [(11, 1 << 10), (11, 1 << 6)] {
+        let b = Bench::new(log_n, slots);
+        let all = messages(slots);
+        for (i, (name, re)) in all.iter().enumerate() {
+            let im = &all[(i + 5) % all.len()].1;
+            // From different levels.
+            let level = b.params().base_level();
+            let (x, y) = (b.setup.encrypt_real(re, level), b.setup.encrypt_real(im, Level(level.0 + 2)));
+            let (u, v) = b.bootstrapper.bootstrap_pair(&b.ev, &x, &y, 1.0).unwrap();
+            b.check(&format!("pair {name}, re, {slots} slots"), &u, &complex(re), 1.0);
+            b.check(&format!("pair {name}, im, {slots} slots"), &v, &complex(im), 1.0);
+        }
     }
 }
 
@@ -197,7 +200,29 @@ fn misuse_is_an_error() {
     assert!(error.contains("cannot bootstrap"), "{error}");
 }
 
-/// The preset of encrypted inference: 2^16, full slots, one thread.
+/// The bits of everything above the kernels, from the keys to the result: the host computes the same for every device.
+#[test]
+fn same_bits_with_every_instruction_set_and_number_of_threads() {
+    let run = |isa, threads| {
+        let params = Params::insecure(insecure_bootstrap_spec(9)).unwrap();
+        let device = Cpu::with_isa(params.rns().clone(), threads, isa).unwrap();
+        let setup = Setup::on(params, device);
+        // A quarter of the slots: the sum of the sparse case takes part.
+        let bootstrapper = Bootstrapper::new(&setup.ctx, 1 << 6).unwrap();
+        let x = setup.encrypt(&uniform_complex(1 << 6, 5), setup.ctx.params().base_level());
+        let out = bootstrapper.bootstrap(&setup.evaluator(&bootstrapper.keys()), &x, 1.0).unwrap();
+        assert_eq!(out.poly().basis(), setup.ctx.params().basis(out.level()), "limbs without a meaning");
+        setup.ctx.device().download(out.poly().view()).unwrap()
+    };
+    let want = run(Isa::Portable, 1);
+    for isa in Isa::available() {
+        for threads in [1, 2] {
+            assert!(run(isa, threads) == want, "{isa:?}, {threads} threads");
+        }
+    }
+}
+
+/// The preset of encrypted inference: 2^16, full slots, two threads.
 #[test]
 fn full_size() {
     let setup = Setup::new(Params::try_from(N16_B13_S40).unwrap(), 2);

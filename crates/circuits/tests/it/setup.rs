@@ -21,7 +21,12 @@ impl Setup {
     }
 
     pub(crate) fn new(params: Params, threads: usize) -> Self {
-        let device = Arc::new(Cpu::new(params.rns().clone(), threads).unwrap());
+        let device = Cpu::new(params.rns().clone(), threads).unwrap();
+        Self::on(params, device)
+    }
+
+    pub(crate) fn on(params: Params, device: Cpu) -> Self {
+        let device = Arc::new(device);
         let ctx = Context::new(params, device).unwrap();
         let seed = Seed::new([7; 32]);
         let secret = KeyGenerator::new(&ctx, seed.clone()).secret_key();

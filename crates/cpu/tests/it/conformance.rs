@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aegis_cpu::{Cpu, Isa};
-use aegis_hal::{Backend, Device, Host, Kernel, Shape, conformance};
+use aegis_hal::{Backend, Device, Error, Host, Kernel, Poly, Result, Shape, View, ViewMut, conformance};
 use aegis_ring::{Basis, LimbId, NttTable, Rns, primes};
 
 /// Primes of all sizes that programs use, some at the upper bound of 2^50.
@@ -36,6 +36,48 @@ fn larger_rings_agree_with_scalar_transforms() {
             let dev: Device = Arc::new(Cpu::with_isa(ring(log_n), 2, isa).unwrap());
             conformance::check(&dev, 1).unwrap_or_else(|e| panic!("{isa:?}: {e}"));
         }
+    }
+}
+
+/// A device without fused kernels: [`Backend::run`] lowers them, and primitives alone reach the CPU.
+struct Unfused(Cpu);
+
+impl Backend for Unfused {
+    fn rns(&self) -> &Arc<Rns> {
+        self.0.rns()
+    }
+
+    fn alloc(&self, shape: Shape) -> Result<Poly> {
+        self.0.alloc(shape)
+    }
+
+    fn upload(&self, shape: Shape, data: Host) -> Result<Poly> {
+        self.0.upload(shape, data)
+    }
+
+    fn download(&self, view: View<'_>) -> Result<Vec<u64>> {
+        self.0.download(view)
+    }
+
+    fn launch(&self, kernel: &Kernel, limbs: &Basis, out: ViewMut<'_>, ins: &[View<'_>]) -> Result<()> {
+        if kernel.is_fused() {
+            kernel.check(self.rns(), limbs, &out, ins)?;
+            return Err(Error::Unsupported(kernel.name()));
+        }
+        self.0.launch(kernel, limbs, out, ins)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.0.sync()
+    }
+}
+
+/// A lowering is an algorithm of its own: the reference evaluates a fused kernel directly.
+#[test]
+fn lowerings_agree_with_the_reference() {
+    for log_n in [4, 8] {
+        let dev: Device = Arc::new(Unfused(Cpu::new(ring(log_n), 2).unwrap()));
+        conformance::check(&dev, 1).unwrap_or_else(|e| panic!("{e}"));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{Evaluator, KeyGenerator, OpCounts, Seed, insecure_bootstrap_spec};
 use aegis_nn::{
-    Content, Error, Head, Layout, MODEL, Network, Observer, StageInfo, Tensor, decrypt, encoder, encrypt,
+    Error, Head, Layout, MODEL, Network, Observer, StageInfo, Tensor, decrypt, encoder, encrypt, largest,
 };
 
 use crate::support::{Numbers, context, narrow, wide};
@@ -71,11 +71,11 @@ impl Observer for Printer {
     }
 }
 
-#[test]
-fn two_layers_encrypted_follow_the_plain_twin() {
+/// Two layers on ciphertexts against the same on plain tensors, and zeros in the rows that are padding.
+fn encrypted_follows_plain(layout: fn(usize) -> Layout, head: Head) {
     let ctx = context(insecure_bootstrap_spec(11));
-    let layout = narrow(ctx.params().slots());
-    let (network, x, _) = network(&layout, 2, Head::Mean);
+    let layout = layout(ctx.params().slots());
+    let (network, x, _) = network(&layout, 2, head);
     let plan = network.place(ctx.params()).expect("a plan");
     let bootstrapper = Bootstrapper::new(&ctx, ctx.params().slots()).expect("a bootstrapper");
     let keygen = KeyGenerator::new(&ctx, Seed::new([3; 32]));
@@ -91,9 +91,23 @@ fn two_layers_encrypted_follow_the_plain_twin() {
     let output =
         network.run(&ev, &plan, Some(&bootstrapper), &input, &mut Printer(Instant::now())).expect("runs");
     let slots = decrypt(&ctx, &secret, &output).expect("decrypts");
-    let got = layout.unpack(Content::Model { parts: 1 }, &slots, 1).expect("unpacks");
     let want = network.plain(&x).expect("a plain run").output;
+    let got = layout.unpack(MODEL, &slots, want.rows()).expect("unpacks");
     let error = got.max_difference(&want);
     println!("{} bootstraps, encrypted against plain: {error:e}", plan.bootstraps);
     assert!(error < 1e-3, "{error}");
+    if head == Head::Tokens {
+        let padding = largest(slots.iter().flat_map(|s| &s[layout.slot(ROWS, 0)..]).copied());
+        assert!(padding < 1e-5, "{padding:e} in padded rows");
+    }
+}
+
+#[test]
+fn two_layers_encrypted_follow_the_plain_twin() {
+    encrypted_follows_plain(narrow, Head::Mean);
+}
+
+#[test]
+fn so_they_do_with_two_ciphertexts_an_activation() {
+    encrypted_follows_plain(wide, Head::Tokens);
 }
