@@ -6,10 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aegis_hal::{Kernel, Poly, Shape, View};
 use aegis_ring::{Basis, Galois};
 
-use crate::{Ciphertext, Context, Error, EvaluationKeys, Level, Params, Plaintext, Result};
+use crate::{Ciphertext, Context, Error, EvaluationKeys, KeyId, Level, Params, Plaintext, Result};
 
-/// Two scales are the same when they differ by less than this factor: far below the noise of any message.
-const SCALE_TOLERANCE: f64 = 1e-9;
+/// Two scales are the same when they differ by less than this factor: above the rounding of `f64` in a long circuit,
+/// far below the noise of any message.
+const SCALE_TOLERANCE: f64 = 1e-12;
+
+/// A constant multiplication that only changes the scale multiplies by an integer of at least this size, so that
+/// rounding it moves the value by less than 2^-20 of itself.
+const LEAST_ADJUSTMENT: f64 = 524_288.0;
 
 /// Evaluates on ciphertexts, with the keys of one key set. Cheap to clone.
 ///
@@ -61,7 +66,7 @@ pub struct Product {
     poly: Poly,
     level: Level,
     scale: f64,
-    key_id: crate::KeyId,
+    key_id: KeyId,
 }
 
 impl Product {
@@ -238,6 +243,7 @@ impl Evaluator {
     pub fn mul_accumulate(&self, product: &mut Product, a: &Ciphertext, b: &Ciphertext) -> Result<()> {
         self.check_keys(a)?;
         self.check_keys(b)?;
+        self.check_product(product)?;
         for factor in [a, b] {
             self.need("a product", factor, product.level)?;
         }
@@ -249,6 +255,7 @@ impl Evaluator {
     /// and have its scale.
     pub fn accumulate(&self, product: &mut Product, a: &Ciphertext) -> Result<()> {
         self.check_keys(a)?;
+        self.check_product(product)?;
         self.need("a sum of products", a, product.level)?;
         check_scales(product.scale, a.scale(), product.level)?;
         let (dev, basis) = (self.ctx.device(), self.params().basis(product.level));
@@ -261,13 +268,14 @@ impl Evaluator {
     /// `product = factor * product + c`. Level and scale unchanged.
     pub fn scale_and_shift(&self, product: &mut Product, factor: i32, c: f64) -> Result<()> {
         let (dev, basis) = (self.ctx.device(), self.params().basis(product.level));
+        let shift = rounded(c * product.scale)?;
         if factor != 1 {
             let factor = self.ctx.scalars(basis, factor.into());
             dev.launch(&Kernel::ScalarMul(factor), basis, product.poly.view_mut(), &[])?;
         }
-        if c != 0.0 {
-            let c = self.ctx.scalars(basis, rounded(c * product.scale)?);
-            dev.launch(&Kernel::ScalarAdd(c), basis, product.poly.slice_mut(0, 1), &[])?;
+        if shift != 0 {
+            let shift = self.ctx.scalars(basis, shift);
+            dev.launch(&Kernel::ScalarAdd(shift), basis, product.poly.slice_mut(0, 1), &[])?;
         }
         Ok(())
     }
@@ -284,6 +292,7 @@ impl Evaluator {
 
     /// Back to two polynomials, by one key switch. Level and scale unchanged.
     pub fn relinearize(&self, product: Product) -> Result<Ciphertext> {
+        self.check_product(&product)?;
         let (dev, level) = (self.ctx.device(), product.level);
         let basis = self.params().basis(level).clone();
         let key = self.keys.relinearization(level)?;
@@ -299,6 +308,7 @@ impl Evaluator {
     /// [`Evaluator::relinearize`] and [`Evaluator::rescale`] in one division by P times the primes of the level: one base
     /// conversion and one rounding instead of two.
     pub fn relinearize_rescale(&self, product: Product) -> Result<Ciphertext> {
+        self.check_product(&product)?;
         let (dev, level) = (self.ctx.device(), product.level);
         let basis = self.params().basis(level).clone();
         let key = self.keys.relinearization(level)?;
@@ -314,8 +324,8 @@ impl Evaluator {
     /// `a * p`, not rescaled. The plaintext must reach the level of `a`. Scale: the product of the scales.
     pub fn mul_plain(&self, a: &Ciphertext, p: &Plaintext) -> Result<Ciphertext> {
         self.check_keys(a)?;
-        self.count_plain_products(1);
         let out = self.elementwise(&Kernel::Mul, a.level(), &[a.poly().view(), p.poly.view()])?;
+        self.count_plain_products(1);
         Ok(Ciphertext::new(out, a.level(), a.scale() * p.scale, a.key_id()))
     }
 
@@ -397,16 +407,20 @@ impl Evaluator {
     }
 
     /// Brings `a` down to `level` and `scale`: by forgetting limbs where the scale is right already, else by one
-    /// multiplication with a constant and a rescale, which needs a level above `level`.
+    /// multiplication with a constant and a rescale, which needs a level above `level`. Fails where the constant, which
+    /// is rounded to an integer, would be too small to keep the value: products are rescaled first.
     pub fn adjust(&self, a: &Ciphertext, level: Level, scale: f64) -> Result<Ciphertext> {
         self.need("adjust", a, level)?;
         if same_scale(a.scale(), scale) {
-            return Ok(a.relabel(level, a.scale()));
+            // Exactly the scale asked for: a difference that is kept doubles with every product.
+            return Ok(a.relabel(level, scale));
         }
-        if a.level() == level {
-            return Err(Error::ScaleMismatch { left: a.scale(), right: scale, level });
+        let above = Level(level.0 + 1);
+        let mismatch = Error::ScaleMismatch { left: a.scale(), right: scale, level };
+        if a.level() < above || scale * self.params().rescale_factor(above) / a.scale() < LEAST_ADJUSTMENT {
+            return Err(mismatch);
         }
-        self.mul_const_to(&a.relabel(Level(level.0 + 1), a.scale()), 1.0, scale)
+        self.mul_const_to(&a.relabel(above, a.scale()), 1.0, scale)
     }
 
     /// The same residues read at another scale: the message is multiplied by `a.scale / scale`, exactly and for free.
@@ -467,10 +481,16 @@ impl Evaluator {
     }
 
     pub(crate) fn check_keys(&self, a: &Ciphertext) -> Result<()> {
-        if a.key_id() == self.keys.id() {
-            return Ok(());
-        }
-        Err(Error::ForeignKey { what: "the ciphertext", have: a.key_id(), want: self.keys.id() })
+        self.check_id("the ciphertext", a.key_id())
+    }
+
+    fn check_product(&self, p: &Product) -> Result<()> {
+        self.check_id("the product", p.key_id)
+    }
+
+    fn check_id(&self, what: &'static str, have: KeyId) -> Result<()> {
+        let want = self.keys.id();
+        if have == want { Ok(()) } else { Err(Error::ForeignKey { what, have, want }) }
     }
 
     pub(crate) fn alloc(&self, batch: usize, basis: &Basis) -> Result<Poly> {

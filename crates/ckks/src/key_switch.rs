@@ -3,6 +3,8 @@
 //! Hybrid key switching (Han, Ki 2020) with digits balanced by bits, single and double hoisting (Bossuat et al. 2021,
 //! section 4), and sparse-secret encapsulation for ModRaise (Bossuat, Troncoso-Pastoriza, Hubaux 2022).
 
+use std::cmp::Ordering;
+
 use aegis_hal::{Kernel, Poly, Shape, View, ViewMut};
 use aegis_ring::{Basis, Galois};
 
@@ -43,9 +45,9 @@ impl Evaluator {
             return Ok(a.clone());
         }
         self.check_hoisted(a, hoisted)?;
-        self.count_rotation();
         let (dev, basis) = (self.context().device(), self.params().basis(a.level()).clone());
         let extended = self.inner_product(hoisted, self.keys().galois(map, a.level())?)?;
+        self.count_rotation();
         let mut switched = self.alloc(2, &basis)?;
         self.divide_special(&basis, &mut switched, extended.view())?;
         dev.launch(&Kernel::Add, &basis, switched.slice_mut(0, 1), &[a.poly().slice(0, 1)])?;
@@ -75,8 +77,8 @@ impl Evaluator {
             dev.launch(&Kernel::ScalarMul(zeros), special, out, &[])?;
             return Ok(());
         }
-        self.count_rotation();
         let mut extended = self.inner_product(hoisted, self.keys().galois(map, a.level())?)?;
+        self.count_rotation();
         dev.launch(&Kernel::ScalarMulAdd(p), basis, extended.slice_mut(0, 1), &[a.poly().slice(0, 1)])?;
         dev.launch(&Kernel::Automorphism(map), &ext, out, &[extended.view()])?;
         Ok(())
@@ -84,13 +86,14 @@ impl Evaluator {
 
     /// Rotates an extended pair and keeps it extended: only `c1` is divided by P, to be decomposed again.
     pub fn rotate_extended_poly(&self, extended: &Poly, level: Level, map: Galois) -> Result<Poly> {
+        let key = self.keys().galois(map, level)?;
         self.count_rotation();
         let (dev, basis, ext) =
             (self.context().device(), self.params().basis(level), self.extended_basis(level));
         let mut c1 = self.alloc(1, basis)?;
         self.divide_special(basis, &mut c1, extended.slice(1, 1))?;
         let digits = self.decompose(c1.view(), level)?;
-        let mut switched = self.inner_product(&digits, self.keys().galois(map, level)?)?;
+        let mut switched = self.inner_product(&digits, key)?;
         dev.launch(&Kernel::Add, &ext, switched.slice_mut(0, 1), &[extended.slice(0, 1)])?;
         let mut out = self.alloc(2, &ext)?;
         dev.launch(&Kernel::Automorphism(map), &ext, out.view_mut(), &[switched.view()])?;
@@ -198,9 +201,12 @@ impl Evaluator {
 
     fn check_hoisted(&self, a: &Ciphertext, hoisted: &Hoisted) -> Result<()> {
         self.check_keys(a)?;
-        if a.level() == hoisted.level {
-            return Ok(());
+        match a.level().cmp(&hoisted.level) {
+            Ordering::Equal => Ok(()),
+            Ordering::Less => {
+                Err(Error::LevelTooLow { op: "a hoisted rotation", need: hoisted.level, have: a.level() })
+            }
+            Ordering::Greater => Err(Error::LevelTooHigh { have: a.level(), max: hoisted.level }),
         }
-        Err(Error::LevelTooLow { op: "a hoisted rotation", need: hoisted.level, have: a.level() })
     }
 }

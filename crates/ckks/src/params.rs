@@ -119,6 +119,7 @@ impl Params {
             bases.push(Basis::new((0..next).map(id)));
         }
         dropped[0] = Basis::new([]);
+        check_scales(&spec, &chain.scales)?;
         let digits = group_digits(&rns, &bases[bases.len() - 1], f64::from(spec.digit_bits));
         let inner = Inner {
             spec,
@@ -345,6 +346,20 @@ fn check_bootstrap(b: &BootstrapSpec, log_n: u32, levels: u64) -> Result<(), Par
     Err(ParamsError::Inconsistent(format!("bootstrapping with {b:?} in {levels} levels at N = 2^{log_n}")))
 }
 
+/// Fails where the primes there are cannot keep the scale.
+fn check_scales(spec: &ParamsSpec, scales: &[f64]) -> Result<(), ParamsError> {
+    let above = spec.bootstrap.as_ref().map_or(0, |b| b.eval_mod + b.coeffs_to_slots) as usize;
+    let drift = |scale: &f64| (scale.log2() - f64::from(spec.scale_log2)).abs();
+    match scales[..scales.len() - above].iter().find(|s| drift(s).is_nan() || drift(s) > 1.0) {
+        None => Ok(()),
+        Some(scale) => Err(ParamsError::Inconsistent(format!(
+            "a scale of 2^{:.1} where 2^{} should be kept",
+            scale.log2(),
+            spec.scale_log2
+        ))),
+    }
+}
+
 /// The primes of a chain and its canonical scales.
 struct Chain {
     q: Vec<u64>,
@@ -496,9 +511,8 @@ mod tests {
         }
     }
 
-    /// Targets far beyond the range of a prime: refused without a search of the whole range.
     #[test]
-    fn scales_that_no_prime_can_hold_are_refused() {
+    fn scales_that_no_prime_can_keep_are_refused() {
         let spec = ParamsSpec {
             log_n: 13,
             base_bits: 50,
@@ -510,7 +524,7 @@ mod tests {
             bootstrap: None,
             ..N16_B13_S40
         };
-        assert!(matches!(Params::try_from(spec), Err(ParamsError::Ring(_))));
+        assert!(matches!(Params::try_from(spec), Err(ParamsError::Inconsistent(_))));
     }
 
     #[test]

@@ -94,8 +94,12 @@ impl SecretKey {
     /// mitigation of IND-CPA-D attacks, not a proof against them.
     pub fn decrypt_rounded(&self, ctx: &Context, ct: &Ciphertext, bits: u32) -> Result<Vec<Complex64>> {
         let grid = f64::from(bits).exp2();
-        let round = |v: Complex64| Complex64::new((v.re * grid).round() / grid, (v.im * grid).round() / grid);
-        Ok(self.decrypt(ctx, ct)?.into_iter().map(round).collect())
+        let round = |v: f64| {
+            let steps = v * grid;
+            // Beyond 2^53 steps the grid is finer than the value. Adding zero takes the noise's sign off a zero.
+            if steps.abs() < 53f64.exp2() { steps.round() / grid + 0.0 } else { v }
+        };
+        Ok(self.decrypt(ctx, ct)?.into_iter().map(|v| Complex64::new(round(v.re), round(v.im))).collect())
     }
 
     /// The message as N real coefficients.

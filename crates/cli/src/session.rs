@@ -12,7 +12,7 @@ use aegis_ckks::{
 use aegis_cpu::Cpu;
 use aegis_models::{Bert, Query, QueryShape};
 use aegis_nn::placement::Plan;
-use aegis_nn::{CtTensor, Layout, MODEL, Network};
+use aegis_nn::{Calibration, CtTensor, Layout, MODEL, Network};
 use anyhow::{Context as _, Result};
 use zeroize::Zeroizing;
 
@@ -117,11 +117,15 @@ pub(crate) struct Evaluation {
 }
 
 impl Server {
-    /// Plans the whole network for this layout.
+    /// Plans the whole network for this layout, with the calibration beside the model.
     pub(crate) fn new(ctx: &Context, bert: &Bert, layout: &Layout) -> Result<Self> {
         let calibration = bert.calibration().blame_input("the model's calibration cannot be used")?;
+        Self::with(ctx, bert, layout, &calibration)
+    }
+
+    fn with(ctx: &Context, bert: &Bert, layout: &Layout, calibration: &Calibration) -> Result<Self> {
         let network =
-            bert.network(layout, &calibration).blame_input("the model does not fit the encrypted network")?;
+            bert.network(layout, calibration).blame_input("the model does not fit the encrypted network")?;
         let preset = ctx.params().name();
         let plan =
             network.place(ctx.params()).blame_input(format!("preset {preset} does not carry this model"))?;
@@ -222,6 +226,39 @@ mod tests {
         let bert = tiny(dir.path());
         let results: Vec<Vec<u8>> = [1, 2].map(|threads| round_trip(&bert, threads)).into();
         assert!(results[0] == results[1], "one and two threads give different ciphertexts");
+    }
+
+    /// The whole of a large model at the preset that ships, on the device that only records: levels, scales, keys and
+    /// shapes of every operation fit, with one ciphertext an activation and with two.
+    #[test]
+    fn a_model_of_full_size_runs_on_the_recorder() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let model = TinyBert {
+            hidden: 384,
+            heads: 12,
+            layers: 2,
+            intermediate: 1536,
+            positions: 128,
+            ..TinyBert::default()
+        };
+        model.write(dir.path()).expect("a writable folder");
+        let bert = Bert::load(dir.path()).expect("a model");
+        let tokens = [bert.tokenize(TEXT).expect("tokens")];
+        let constants = bert.calibrate("test", &tokens).expect("constants");
+        let params = crate::presets::find(crate::presets::DEFAULT).expect("a preset");
+        for padded in [64, 128] {
+            let device = Arc::new(aegis_hal::Trace::new(params.rns().clone()));
+            let ctx = Context::new(params.clone(), device).expect("a context");
+            let layout = layout(&params, &bert, padded).expect("a layout");
+            let server = Server::with(&ctx, &bert, &layout, &constants).expect("a server");
+            let generator = KeyGenerator::new(&ctx, Seed::new([3; 32]));
+            let secret = generator.secret_key();
+            let keys = generator.evaluation_keys(&secret, &server.request()).expect("keys");
+            let query = query(&bert, &layout, TEXT).expect("a query");
+            let x = encrypt(&ctx, &secret, &layout, &query, &Seed::new([4; 32])).expect("a ciphertext");
+            let done = server.evaluate(&Arc::new(keys), &x).expect("an evaluation");
+            check_result(&ctx, &secret, &query.shape, done.result.blocks()).expect("a result");
+        }
     }
 
     fn refused<T>(result: Result<T>, words: &str) {

@@ -44,7 +44,7 @@ pub fn is_prime(n: u64) -> bool {
 
 /// The prime `p = 1 mod 2N` nearest to `target`, not in `taken`, in `(lo, hi)`; of two equally near, the smaller.
 ///
-/// Fails when there is none, and at once for a target far outside the range.
+/// Fails when there is none.
 pub fn nearest_ntt_prime(
     target: f64,
     range: std::ops::Range<u64>,
@@ -53,12 +53,12 @@ pub fn nearest_ntt_prime(
 ) -> Result<u64, Error> {
     let step = 2u64 << log_n;
     let hi = range.end.min(MAX_PRIME);
-    // Written so that NaN fails.
-    if !(target >= range.start as f64 / 2.0 && target <= 2.0 * hi as f64) {
+    if target.is_nan() || range.start >= hi {
         return Err(Error::NoPrime { target, log_n });
     }
     let fits = |p: u64| p > range.start && p < hi && !taken.contains(&p) && is_prime(p);
-    let center = (target as u64) / step * step + 1;
+    // A target outside the range has its nearest prime at the range's end: the search begins there.
+    let center = (target as u64).clamp(range.start, hi) / step * step + 1;
     let reach = (hi.saturating_sub(range.start)) / step + 2;
     for k in 0..=reach {
         let below = center.checked_sub(k * step).filter(|&p| fits(p));

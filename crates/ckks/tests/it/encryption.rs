@@ -1,6 +1,12 @@
 //! Encoding, encryption noise, uniformity of masks and keys, secrets kept out of sight.
 
-use aegis_ckks::{Error, KeyGenerator, Level, N14_L6_S40, Params, Plaintext, Seed, insecure_levelled_spec};
+use std::collections::HashSet;
+
+use aegis_ckks::{
+    Context, Error, KeyGenerator, Level, N14_L6_S40, Params, Plaintext, Seed, insecure_bootstrap_spec,
+    insecure_levelled_spec,
+};
+use aegis_hal::{Kernel, Poly};
 use num_complex::Complex64;
 
 use crate::common::{SEED, Setup, context, random_values};
@@ -69,31 +75,114 @@ fn looks_uniform(words: &[u64], q: u64) -> bool {
     cells.iter().map(|c| (c - want).powi(2) / want).sum::<f64>() < 60.0
 }
 
+/// Every residue row of a polynomial in evaluation form, and what is not uniform in it: as values, or as
+/// coefficients, where a small polynomial (a bare error, a secret) gives itself away.
+fn rows(ctx: &Context, poly: &Poly) -> (Vec<Vec<u64>>, Vec<String>) {
+    let (n, basis) = (ctx.params().n(), poly.basis());
+    let mut coefficients = ctx.device().alloc(poly.shape().clone()).unwrap();
+    ctx.device().launch(&Kernel::Intt, basis, coefficients.view_mut(), &[poly.view()]).unwrap();
+    let download =
+        |p: &Poly| ctx.device().download(p.view()).unwrap().chunks(n).map(<[_]>::to_vec).collect::<Vec<_>>();
+    let (values, coefficients) = (download(poly), download(&coefficients));
+    let mut suspects = vec![];
+    for (i, (values, coefficients)) in values.iter().zip(&coefficients).enumerate() {
+        let limb = basis.limbs()[i % basis.len()];
+        let q = ctx.params().rns().modulus(limb).value();
+        for (form, words) in [("values", values), ("coefficients", coefficients)] {
+            if !looks_uniform(words, q) {
+                suspects.push(format!("{form} of polynomial {} modulo {q}", i / basis.len()));
+            }
+        }
+    }
+    (values, suspects)
+}
+
+/// Both halves of everything public: a mask that is zero, constant, small or used twice would hide nothing.
 #[test]
 fn masks_and_keys_are_uniform() {
-    let t = Setup::new(insecure_levelled_spec(11, 4), |r, _| r.relinearize(Level(4)).rotation(1, Level(3)));
-    let rns = t.ctx.params().rns();
-    let mut rows = vec![];
-    let mut add = |poly: &aegis_hal::Poly| {
-        let words = t.ctx.device().download(poly.view()).unwrap();
-        for (i, row) in words.chunks(rns.n()).enumerate() {
-            let limb = poly.basis().limbs()[i % poly.basis().len()];
-            rows.push((row.to_vec(), rns.modulus(limb).value()));
+    let t = Setup::new(insecure_bootstrap_spec(11), |r, _| {
+        r.relinearize(Level(4)).rotation(1, Level(3)).encapsulation()
+    });
+    let zero = Plaintext::encode(&t.ctx, &[Complex64::default()], 40f64.exp2(), Level(4)).unwrap();
+    let by_secret = || t.secret.encrypt(&t.ctx, &zero, &t.seed()).unwrap();
+    let public = t.generator.public_key(&t.secret).unwrap();
+    let by_public = || public.encrypt(&t.ctx, &zero, &t.seed()).unwrap();
+    let ciphertexts = [by_secret(), by_secret(), by_public(), by_public()];
+    let keys: Vec<_> = t.ev.keys().switching_keys().collect();
+    assert_eq!(keys.len(), 4, "relinearisation, rotation, to the sparse secret and back");
+    assert_eq!(keys[2].poly().basis(), &t.ctx.params().encapsulation_basis());
+    assert_eq!(keys[3].poly().basis(), &t.ctx.extended_basis(t.ctx.params().max_level()));
+
+    let polys =
+        ciphertexts.iter().map(|c| c.poly()).chain([public.poly()]).chain(keys.iter().map(|k| k.poly()));
+    let mut seen = HashSet::new();
+    for (object, poly) in polys.enumerate() {
+        let (values, suspects) = rows(&t.ctx, poly);
+        assert_eq!(suspects, Vec::<String>::new(), "object {object} is not uniform");
+        assert_eq!(values.len(), poly.batch() * poly.basis().len());
+        for (i, row) in values.into_iter().enumerate() {
+            assert!(seen.insert(row), "row {i} of object {object} stands twice");
         }
-    };
-    // Both halves of every key and of ciphertexts of zero look uniform; a mask of zeros or a constant would not.
-    let zero = vec![Complex64::default(); rns.n() / 2];
-    add(t.encrypt(&zero).poly());
-    add(t.encrypt(&zero).poly());
-    for key in t.ev.keys().switching_keys() {
-        add(key.poly());
     }
-    for (i, (row, q)) in rows.iter().enumerate() {
-        assert!(looks_uniform(row, *q), "row {i} modulo {q} is not uniform");
-        let twins = rows[..i].iter().filter(|(other, _)| other == row).count();
-        assert_eq!(twins, 0, "row {i} stands twice");
+}
+
+/// The test above can fail: on a zero, a constant and a small polynomial.
+#[test]
+fn polynomials_that_hide_nothing_are_suspect() {
+    let ctx = context(insecure_levelled_spec(11, 2));
+    let n = ctx.params().n();
+    let small: Vec<i64> = (0..n as i64).map(|i| i * i % 7 - 3).collect();
+    let constant: Vec<i64> = (0..n).map(|i| if i == 0 { 1 << 45 } else { 0 }).collect();
+    let basis = ctx.params().basis(Level(2));
+    for (what, row, forms) in [("zero", vec![0; n], 2), ("constant", constant, 2), ("small", small, 1)] {
+        let poly = ctx.encoder().upload(vec![row], basis).unwrap();
+        assert_eq!(rows(&ctx, &poly).1.len(), forms * basis.len(), "{what}");
     }
-    assert!(!looks_uniform(&vec![0; 2048], 97) && !looks_uniform(&vec![5; 2048], 97));
+}
+
+/// Every slot is the nearest multiple of `2^-bits`; noise far below half a step leaves no trace.
+#[test]
+fn rounded_decryption_lies_on_the_grid_and_hides_the_noise() {
+    let t = Setup::new(insecure_levelled_spec(8, 1), |r, _| r);
+    let step = 20f64.exp2();
+    let round = |v: &Complex64| Complex64::new((v.re * step).round(), (v.im * step).round()) / step;
+    let a: Vec<_> = random_values(128, SEED).iter().map(round).collect();
+    let (x, again) = (t.encrypt(&a), t.encrypt(&a));
+    assert_ne!(t.decrypt(&x), t.decrypt(&again), "the noise shows");
+    for ct in [&x, &again] {
+        assert_eq!(t.secret.decrypt_rounded(&t.ctx, ct, 20).unwrap(), a);
+    }
+    for bits in [0, 3, 12] {
+        let grid = f64::from(bits).exp2();
+        let rounded = t.secret.decrypt_rounded(&t.ctx, &x, bits).unwrap();
+        for (got, exact) in rounded.iter().zip(t.decrypt(&x)) {
+            let distance = (got - exact) * grid;
+            assert!(distance.re.abs() <= 0.5 && distance.im.abs() <= 0.5, "{got} for {exact} at {bits} bits");
+            assert!((got * grid).re.fract() == 0.0 && (got * grid).im.fract() == 0.0, "{got} at {bits} bits");
+        }
+    }
+    let other = KeyGenerator::new(&t.ctx, Seed::new([8; 32])).secret_key();
+    assert!(matches!(other.decrypt_rounded(&t.ctx, &x, 20), Err(Error::ForeignKey { .. })));
+}
+
+/// A slot of zero must not show the sign of its noise as `-0`: no rounding boundary is near it.
+#[test]
+fn a_rounded_zero_has_no_sign() {
+    let t = Setup::new(insecure_levelled_spec(8, 1), |r, _| r);
+    let rounded = t.secret.decrypt_rounded(&t.ctx, &t.encrypt(&[Complex64::default()]), 20).unwrap();
+    assert!(rounded.iter().all(|v| v.re.to_bits() == 0 && v.im.to_bits() == 0), "{rounded:?}");
+}
+
+/// A grid finer than any f64 leaves the value alone, or is refused: nothing becomes infinite or not a number.
+#[test]
+fn a_grid_finer_than_f64_loses_nothing() {
+    let t = Setup::new(insecure_levelled_spec(8, 1), |r, _| r);
+    let x = t.encrypt(&random_values(128, SEED).iter().map(|v| v + 5.0).collect::<Vec<_>>());
+    for bits in [300, 1023, 1024, u32::MAX] {
+        if let Ok(rounded) = t.secret.decrypt_rounded(&t.ctx, &x, bits) {
+            assert_eq!(rounded, t.decrypt(&x), "{bits} bits");
+        }
+    }
 }
 
 #[test]

@@ -3,4 +3,6 @@
 mod common;
 mod encryption;
 mod evaluator;
+mod misuse;
 mod serial;
+mod traces;

@@ -1,10 +1,11 @@
 //! Files: round trips, and every kind of damage named instead of believed.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use aegis_ckks::{
-    Ciphertext, Error, EvaluationKeys, Evaluator, Level, PublicKey, SecretKey, insecure_bootstrap_spec,
-    insecure_levelled_spec, read_spec,
+    BootstrapSpec, Ciphertext, Context, Error, EvaluationKeys, Evaluator, KeyRequest, Level, Levels, PRESETS,
+    Params, ParamsSpec, PublicKey, SecretKey, insecure_bootstrap_spec, insecure_levelled_spec, read_spec,
 };
 use proptest::prelude::*;
 
@@ -78,36 +79,210 @@ fn files_of_another_kind_preset_or_version_are_refused() {
     assert!(reason(Ciphertext::read(&t.ctx, &b"PK\x03\x04 not ours"[..])).contains("not a file of aegis"));
 }
 
+/// One file of every kind, on a ring small enough to read thousands of times.
+struct Files {
+    ctx: Context,
+    files: [Vec<u8>; 4],
+}
+
+static FILES: LazyLock<Files> = LazyLock::new(|| {
+    let t = setup();
+    let public = t.generator.public_key(&t.secret).unwrap();
+    let files = [
+        bytes(|w| t.secret.write(&t.ctx, w)),
+        bytes(|w| public.write(&t.ctx, w)),
+        bytes(|w| t.ev.keys().write(&t.ctx, w)),
+        bytes(|w| t.encrypt(&random_values(32, SEED)).write(&t.ctx, w)),
+    ];
+    Files { ctx: t.ctx, files }
+});
+
+fn read_as(kind: usize, file: &[u8]) -> aegis_ckks::Result<()> {
+    let ctx = &FILES.ctx;
+    match kind {
+        0 => SecretKey::read(ctx, file).map(drop),
+        1 => PublicKey::read(ctx, file).map(drop),
+        2 => EvaluationKeys::read(ctx, file).map(drop),
+        _ => Ciphertext::read(ctx, file).map(drop),
+    }
+}
+
+/// The header of a secret key file for a parameter set that need not exist.
+fn header(spec: &[u8]) -> Vec<u8> {
+    let length = (spec.len() as u32).to_le_bytes();
+    [&b"AEGIS\x01\x01\0"[..], &length, spec, &[0; 32]].concat()
+}
+
+/// What a server does with the first bytes it is sent: an answer, and at once, whatever primes they ask for.
+fn answered_at_once(file: &[u8]) -> Option<ParamsSpec> {
+    let start = Instant::now();
+    let spec = read_spec(file).ok();
+    let known = spec.clone().map(Params::try_from);
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?} for {known:?} of {spec:?}");
+    spec
+}
+
+/// Every cut and every flipped bit of the part of a file that is read before its keys are known.
+#[test]
+fn damaged_headers_are_answered_at_once() {
+    for spec in PRESETS.iter().cloned().chain([insecure_levelled_spec(6, 3), insecure_bootstrap_spec(6)]) {
+        let whole = header(&postcard::to_stdvec(&spec).unwrap());
+        assert_eq!(answered_at_once(&whole), Some(spec));
+        for at in 0..whole.len() {
+            assert!(read_spec(&whole[..at]).is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut flipped = whole.clone();
+                flipped[at] ^= 1 << bit;
+                let read = answered_at_once(&flipped);
+                // Magic, version and length have no second meaning; the kind has, and the digest is not read
+                // yet.
+                let framing = at < 5 || (6..8).contains(&at) || (9..12).contains(&at);
+                assert!(read.is_none() || !framing, "bit {bit} of byte {at} flipped");
+            }
+        }
+    }
+    assert_eq!(
+        read_spec(&FILES.files[0][..]).unwrap(),
+        insecure_levelled_spec(6, 3),
+        "the header as written"
+    );
+}
+
+/// A file with other bytes before its checksum, which is made to match again.
+fn resealed(mut body: Vec<u8>) -> Vec<u8> {
+    let digest = blake3::hash(&body);
+    body.extend(digest.as_bytes());
+    body
+}
+
+/// A key at the wrong end of the chain would serve no bootstrap: refused when read, not in the middle of one.
+#[test]
+fn encapsulation_keys_of_the_wrong_level_are_refused() {
+    let t = Setup::new(insecure_bootstrap_spec(6), |r, _| r.encapsulation());
+    let top = t.ctx.params().max_level();
+    let file = bytes(|w| t.ev.keys().write(&t.ctx, w));
+    let body = &file[..file.len() - 32];
+    assert_eq!(resealed(body.to_vec()), file);
+    let reason = |body: Vec<u8>| match EvaluationKeys::read(&t.ctx, &resealed(body)[..]) {
+        Err(Error::Format { reason, .. }) => reason,
+        other => panic!("{:?}", other.map(drop)),
+    };
+    // Magic, kind, version, length, spec, digest, key set; then entries of tag, map, level, seed and residues.
+    let first = 12 + postcard::to_stdvec(t.ctx.params().spec()).unwrap().len() + 32 + 16;
+    assert_eq!(body[first..first + 9], [3, 0, 0, 0, 0, 0, 0, 0, 0], "to the sparse secret, level 0");
+    for level in [Level(1), top] {
+        let mut patched = body.to_vec();
+        patched[first + 5..first + 9].copy_from_slice(&level.0.to_le_bytes());
+        let reason = reason(patched);
+        assert!(reason.contains("level") && !reason.contains("checksum"), "{reason}");
+    }
+    // The other key one level lower, whole: a relinearisation key under the tag of the way back, which ends
+    // the file.
+    let entry = |level| {
+        let request = KeyRequest::new(t.ctx.params().n()).relinearize(level);
+        let keys = t.generator.evaluation_keys(&t.secret, &request).unwrap();
+        let mut file = bytes(|w| keys.write(&t.ctx, w));
+        file[first] = 4;
+        file[first..file.len() - 32].to_vec()
+    };
+    let last = body.len() - entry(top).len();
+    assert_eq!(body[last..last + 5], [4, 0, 0, 0, 0], "to the dense secret");
+    let spliced = |level| [&body[..last], &entry(level)].concat();
+    assert!(EvaluationKeys::read(&t.ctx, &resealed(spliced(top))[..]).is_ok());
+    let reason = reason(spliced(top.down(1).unwrap()));
+    assert!(reason.contains("level") && !reason.contains("checksum"), "{reason}");
+}
+
+/// Sets that no one ships but that a file may name, near enough to real ones for their primes to be searched.
+fn arbitrary_spec() -> impl Strategy<Value = ParamsSpec> {
+    let bits = prop_oneof![8 => 21u32..=50, 1 => 15u32..=51];
+    let levels = (0u32..40, prop::collection::vec(bits.clone(), 1..4), any::<bool>());
+    let chain = prop::collection::vec(levels, 1..5);
+    let boot = prop::option::of((1u32..8, 0u32..12, 1u32..8, 32u32..=64, 1u32..40, 0u32..10));
+    let sizes = (12u32..=18, bits.clone(), 15u32..=110, bits, 1u32..=33, 0.0..1.1f64);
+    (chain, boot, sizes).prop_map(|(chain, boot, (log_n, base_bits, other, special_bits, count, digit))| {
+        let sum = |bits: &[u32]| bits.iter().sum();
+        let special = f64::from(special_bits * count);
+        ParamsSpec {
+            name: "arbitrary".into(),
+            log_n,
+            base_bits,
+            // As a rule the scale of one run of levels: there the search follows the drift of the scales.
+            scale_log2: chain
+                .iter()
+                .find(|(_, _, canonical)| *canonical)
+                .map_or(other, |(_, bits, _)| sum(bits)),
+            levels: chain
+                .into_iter()
+                .map(|(count, bits, _)| Levels { count, limb_bits: bits.into() })
+                .collect(),
+            special_bits,
+            special_count: count,
+            digit_bits: (f64::from(base_bits) + digit * (special - f64::from(base_bits))).max(0.0) as u32,
+            bootstrap: boot.map(|(down, eval, up, weight, range, doubles)| BootstrapSpec {
+                slots_to_coeffs: down,
+                eval_mod: eval,
+                coeffs_to_slots: up,
+                ephemeral_weight: weight,
+                range,
+                double_angles: doubles,
+                degree: 31,
+                message_ratio_log2: 12,
+            }),
+        }
+    })
+}
+
+/// Chains whose next prime is wanted outside of its range: by the rest of a level of two limbs, or by a drift
+/// of the scale that no prime below 2^50 can pull back.
+#[test]
+fn primes_wanted_out_of_range_are_answered_at_once() {
+    for (log_n, count, limb_bits) in [(13, 1, vec![22, 50]), (17, 40, vec![50])] {
+        let spec = ParamsSpec {
+            name: "out of range".into(),
+            log_n,
+            base_bits: 50,
+            levels: vec![Levels { count, limb_bits: limb_bits.into() }].into(),
+            scale_log2: 50,
+            special_bits: 50,
+            special_count: 2,
+            digit_bits: 60,
+            bootstrap: None,
+        };
+        answered_at_once(&header(&postcard::to_stdvec(&spec).unwrap()));
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn truncated_and_flipped_files_never_pass(cut in any::<prop::sample::Index>(), bit in 0u8..8, keys in any::<bool>()) {
-        let t = setup();
-        let file = if keys {
-            bytes(|w| t.ev.keys().write(&t.ctx, w))
-        } else {
-            bytes(|w| t.encrypt(&random_values(32, SEED)).write(&t.ctx, w))
-        };
-        let at = cut.index(file.len());
-        let read = |bytes: &[u8]| {
-            if keys { EvaluationKeys::read(&t.ctx, bytes).is_ok() } else { Ciphertext::read(&t.ctx, bytes).is_ok() }
-        };
-        prop_assert!(read(&file));
-        prop_assert!(!read(&file[..at]), "cut at {at}");
-        let mut flipped = file;
-        flipped[at] ^= 1 << bit;
-        prop_assert!(!read(&flipped), "bit {bit} of byte {at} flipped");
+    fn truncated_and_flipped_files_never_pass(cut in any::<prop::sample::Index>(), bit in 0u8..8) {
+        for (kind, file) in FILES.files.iter().enumerate() {
+            let at = cut.index(file.len());
+            prop_assert!(read_as(kind, file).is_ok());
+            prop_assert!(read_as(kind, &file[..at]).is_err(), "kind {kind} cut at {at}");
+            let mut flipped = file.clone();
+            flipped[at] ^= 1 << bit;
+            prop_assert!(read_as(kind, &flipped).is_err(), "bit {bit} of byte {at} of kind {kind} flipped");
+        }
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(noise in prop::collection::vec(any::<u8>(), 0..600)) {
-        let t = setup();
-        let mut file = bytes(|w| t.ev.keys().write(&t.ctx, w));
-        let at = noise.len() % file.len();
-        file.truncate(at);
-        file.extend(&noise);
-        prop_assert!(EvaluationKeys::read(&t.ctx, &file[..]).is_err());
-        prop_assert!(Ciphertext::read(&t.ctx, &noise[..]).is_err());
+    fn arbitrary_specs_are_answered_at_once(spec in arbitrary_spec()) {
+        prop_assert_eq!(answered_at_once(&header(&postcard::to_stdvec(&spec).unwrap())), Some(spec));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(
+        at in any::<prop::sample::Index>(),
+        noise in prop::collection::vec(any::<u8>(), 0..600),
+    ) {
+        for (kind, file) in FILES.files.iter().enumerate() {
+            let kept = &file[..at.index(file.len())];
+            prop_assert!(read_as(kind, &[kept, &noise].concat()).is_err());
+            prop_assert!(read_as(kind, &noise).is_err());
+        }
     }
 }
