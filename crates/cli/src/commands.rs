@@ -132,10 +132,11 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     files::refuse_larger(&args.eval_keys, server.request().bytes(ctx.params()))?;
     let evaluation_keys = Arc::new(keys::read_evaluation(&ctx, &args.eval_keys)?);
     server.check_keys(&evaluation_keys, &x).with_context(|| args.eval_keys.display().to_string())?;
-    let done = server.evaluate(&evaluation_keys, &x)?;
-    let header = Header { kind: Kind::Result, ciphertexts: done.result.blocks().len(), ..header };
-    write_message(&ctx, &args.out, &header, done.result.blocks(), args.run.json)?;
-    output::note(&crate::progress::table(&done.rows));
+    let mut progress = server.progress();
+    let y = server.evaluate(&evaluation_keys, &x, &mut progress)?;
+    let header = Header { kind: Kind::Result, ciphertexts: y.blocks().len(), ..header };
+    write_message(&ctx, &args.out, &header, y.blocks(), args.run.json)?;
+    output::note(&crate::progress::table(&progress.into_rows()));
     output::note(&format!("evaluated in {:.1} s", start.elapsed().as_secs_f64()));
     Ok(())
 }

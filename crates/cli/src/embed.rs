@@ -121,8 +121,9 @@ impl Local {
         let start = Instant::now();
         let query = session::query(&self.bert, &self.layout, text)?;
         let encrypted = session::encrypt(&self.ctx, &self.secret, &self.layout, &query, &self.seed)?;
-        let done = self.server.evaluate(&self.evaluation_keys, &encrypted)?;
-        let blocks = done.result.blocks();
+        let mut progress = self.server.progress();
+        let result = self.server.evaluate(&self.evaluation_keys, &encrypted, &mut progress)?;
+        let (blocks, stages) = (result.blocks(), progress.into_rows());
         let header = Header {
             kind: Kind::Result,
             model: self.bert.identity().to_owned(),
@@ -140,10 +141,10 @@ impl Local {
             keygen_seconds: self.keygen_seconds,
             tokens: query.shape.tokens(),
             padded_tokens: query.shape.padded_tokens(),
-            bootstraps: done.rows.iter().map(|row| row.bootstraps).sum(),
-            rotations: done.counts.rotations,
-            ct_mults: done.counts.products,
-            pt_mults: done.counts.plain_products,
+            bootstraps: stages.iter().map(|row| row.bootstraps).sum(),
+            rotations: stages.iter().map(|row| row.rotations).sum(),
+            ct_mults: stages.iter().map(|row| row.products).sum(),
+            pt_mults: stages.iter().map(|row| row.plain_products).sum(),
             peak_rss_bytes: memory::peak_rss_bytes(),
             log2_qp: params.log2_qp(),
             security_bits: params.security_bits(),
@@ -154,7 +155,7 @@ impl Local {
             key_bytes: self.evaluation_keys.bytes(),
             out_of_range: None,
             embedding,
-            stages: done.rows,
+            stages,
         };
         if check {
             self.compare(text, &query, &mut report)?;

@@ -6,19 +6,18 @@ use std::sync::Arc;
 
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{
-    Ciphertext, Context, EvaluationKeys, Evaluator, KeyId, KeyRequest, OpCounts, Params, SecretKey, Seed,
-    same_scale,
+    Ciphertext, Context, EvaluationKeys, Evaluator, KeyId, KeyRequest, Params, SecretKey, Seed, same_scale,
 };
 use aegis_cpu::Cpu;
 use aegis_models::{Bert, Query, QueryShape};
 use aegis_nn::placement::Plan;
-use aegis_nn::{Calibration, CtTensor, Layout, MODEL, Network};
+use aegis_nn::{Calibration, CtTensor, Layout, MODEL, Network, Observer};
 use anyhow::{Context as _, Result};
 use zeroize::Zeroizing;
 
 use crate::fault::{BlameInput, input};
 use crate::presets::DEFAULT_TOKENS;
-use crate::progress::{Progress, StageRow};
+use crate::progress::Progress;
 
 /// A device context for these parameters; without a number, every core works.
 pub(crate) fn context(params: Params, threads: Option<NonZeroUsize>) -> Result<Context> {
@@ -109,13 +108,6 @@ pub(crate) struct Server {
     bootstrapper: Bootstrapper,
 }
 
-/// What an evaluation gives.
-pub(crate) struct Evaluation {
-    pub(crate) result: CtTensor,
-    pub(crate) counts: OpCounts,
-    pub(crate) rows: Vec<StageRow>,
-}
-
 impl Server {
     /// Plans the whole network for this layout, with the calibration beside the model.
     pub(crate) fn new(ctx: &Context, bert: &Bert, layout: &Layout) -> Result<Self> {
@@ -176,13 +168,20 @@ impl Server {
         )))
     }
 
-    /// Runs the network, showing progress.
-    pub(crate) fn evaluate(&self, keys: &Arc<EvaluationKeys>, x: &CtTensor) -> Result<Evaluation> {
+    /// Shows the progress of an evaluation.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress::new(&self.network.stages(self.ctx.params(), &self.plan))
+    }
+
+    /// Runs the network.
+    pub(crate) fn evaluate(
+        &self,
+        keys: &Arc<EvaluationKeys>,
+        x: &CtTensor,
+        observer: &mut dyn Observer,
+    ) -> Result<CtTensor> {
         let ev = Evaluator::new(&self.ctx, Arc::clone(keys));
-        let mut progress = Progress::new(&self.network.stages(self.ctx.params(), &self.plan));
-        let result = self.network.run(&ev, &self.plan, Some(&self.bootstrapper), x, &mut progress);
-        let rows = progress.into_rows();
-        Ok(Evaluation { result: result.context("evaluation failed")?, counts: ev.counts(), rows })
+        self.network.run(&ev, &self.plan, Some(&self.bootstrapper), x, observer).context("evaluation failed")
     }
 
     /// The stages in which the plain network, with the same approximations, leaves a calibrated range on this text.
@@ -256,8 +255,8 @@ mod tests {
             let keys = generator.evaluation_keys(&secret, &server.request()).expect("keys");
             let query = query(&bert, &layout, TEXT).expect("a query");
             let x = encrypt(&ctx, &secret, &layout, &query, &Seed::new([4; 32])).expect("a ciphertext");
-            let done = server.evaluate(&Arc::new(keys), &x).expect("an evaluation");
-            check_result(&ctx, &secret, &query.shape, done.result.blocks()).expect("a result");
+            let y = server.evaluate(&Arc::new(keys), &x, &mut ()).expect("an evaluation");
+            check_result(&ctx, &secret, &query.shape, y.blocks()).expect("a result");
         }
     }
 
@@ -333,10 +332,9 @@ mod tests {
         let (read, blocks) = message::decode(&ctx, &sent, Kind::Query).expect("an undamaged message");
         let keys = Arc::new(EvaluationKeys::read(&ctx, keys.as_slice()).expect("undamaged keys"));
         let x = server.input(read.shape.tokens(), blocks).expect("an input");
-        let done = server.evaluate(&keys, &x).expect("an evaluation");
+        let y = server.evaluate(&keys, &x, &mut ()).expect("an evaluation");
         let back =
-            message::encode(&ctx, &header(Kind::Result, done.result.blocks().len()), done.result.blocks())
-                .expect("a message");
+            message::encode(&ctx, &header(Kind::Result, y.blocks().len()), y.blocks()).expect("a message");
 
         let (read, blocks) = message::decode(&ctx, &back, Kind::Result).expect("an undamaged message");
         let embedding = decrypt(&ctx, &secret, &read.shape, &blocks).expect("an embedding");
