@@ -181,6 +181,12 @@ fn transpose(r: [V; 4]) -> [V; 4] {
     ]
 }
 
+/// The R parts of a block, which a pass goes through in step.
+fn lanes<const R: usize>(x: &mut [[u64; 4]]) -> [&mut [[u64; 4]]; R] {
+    let mut parts = x.chunks_exact_mut(x.len() / R);
+    std::array::from_fn(|_| parts.next().expect("R parts"))
+}
+
 /// `(u + x w, u - x w)`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
@@ -262,11 +268,8 @@ fn forward_radix<const LOG_R: usize, const R: usize, const WORDS: bool>(
     m: usize,
     i: usize,
 ) {
-    let stride = x.len() / R;
-    let mut lanes = x.chunks_exact_mut(stride);
-    let lanes: [&mut [[u64; 4]]; R] = std::array::from_fn(|_| lanes.next().expect("R strides"));
-    #[expect(clippy::needless_range_loop, reason = "j runs over all lanes at once")]
-    for j in 0..stride {
+    let lanes = lanes::<R>(x);
+    for j in 0..lanes[0].len() {
         let mut v: [V; R] = std::array::from_fn(|k| {
             if WORDS { load_words(&lanes[k][j]) } else { q.reduce(load_bits(&lanes[k][j])) }
         });
@@ -361,11 +364,8 @@ fn inverse_radix<const LOG_R: usize, const R: usize>(
     m: usize,
     i: usize,
 ) {
-    let stride = x.len() / R;
-    let mut lanes = x.chunks_exact_mut(stride);
-    let lanes: [&mut [[u64; 4]]; R] = std::array::from_fn(|_| lanes.next().expect("R strides"));
-    #[expect(clippy::needless_range_loop, reason = "j runs over all lanes at once")]
-    for j in 0..stride {
+    let lanes = lanes::<R>(x);
+    for j in 0..lanes[0].len() {
         let mut v: [V; R] = std::array::from_fn(|k| q.reduce(load_bits(&lanes[k][j])));
         for s in (0..LOG_R).rev() {
             let half = R >> (s + 1);
