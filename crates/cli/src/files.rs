@@ -162,8 +162,9 @@ fn temporary(path: &Path, access: Access) -> Result<NamedTempFile> {
     let Some(name) = path.file_name() else {
         return Err(input(format!("cannot write {}: it names no file", path.display())));
     };
-    if path.is_dir() {
-        return Err(input(format!("cannot write {}: it is a folder", path.display())));
+    // A device or a pipe would be replaced by a file of its name.
+    if path.exists() && !path.is_file() {
+        return Err(input(format!("cannot write {}: it is no file; name another place", path.display())));
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
@@ -236,6 +237,13 @@ mod tests {
         assert!(second.publish_new().is_err_and(|e| e.downcast_ref::<crate::fault::Input>().is_some()));
         assert_eq!(read(&path, 3).expect("readable"), b"abc");
         assert!(read(&path, 2).is_err());
+        assert!(check_writable(&dir).is_err_and(|e| e.to_string().contains("it is no file")));
+        #[cfg(unix)]
+        {
+            let socket = dir.join("socket");
+            let _bound = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+            assert!(check_writable(&socket).is_err_and(|e| e.to_string().contains("it is no file")));
+        }
         assert!(refuse_existing(&path, "pass --force").is_err());
         #[cfg(unix)]
         {
