@@ -89,11 +89,9 @@ impl TryFrom<ParamsSpec> for Params {
 
     /// Builds the chain and refuses anything below 128 bits, including the bootstrap's ephemeral secret.
     fn try_from(spec: ParamsSpec) -> Result<Self, ParamsError> {
-        if security::max_log2_qp(spec.log_n).is_none() {
-            return Err(ParamsError::UnknownRing(spec.log_n));
-        }
+        let bound = security::max_log2_qp(spec.log_n).ok_or(ParamsError::UnknownRing(spec.log_n))?;
         let params = Self::build(spec, false)?;
-        params.check_security()?;
+        params.check_security(bound)?;
         Ok(params)
     }
 }
@@ -119,7 +117,6 @@ impl Params {
             bases.push(Basis::new((0..next).map(id)));
         }
         dropped[0] = Basis::new([]);
-        check_scales(&spec, &chain.scales)?;
         let digits = group_digits(&rns, &bases[bases.len() - 1], f64::from(spec.digit_bits));
         let inner = Inner {
             spec,
@@ -134,10 +131,9 @@ impl Params {
         Ok(Self(Arc::new(inner)))
     }
 
-    fn check_security(&self) -> Result<(), ParamsError> {
-        let log_n = self.0.spec.log_n;
-        let bound = security::max_log2_qp(log_n).ok_or(ParamsError::UnknownRing(log_n))?;
-        let log2_qp = self.log2_qp();
+    /// `bound` is the largest log2 QP.
+    fn check_security(&self, bound: f64) -> Result<(), ParamsError> {
+        let (log_n, log2_qp) = (self.0.spec.log_n, self.log2_qp());
         if log2_qp > bound {
             return Err(ParamsError::Insecure { log_n, log2_qp, bound });
         }
@@ -346,16 +342,14 @@ fn check_bootstrap(b: &BootstrapSpec, log_n: u32, levels: u64) -> Result<(), Par
     Err(ParamsError::Inconsistent(format!("bootstrapping with {b:?} in {levels} levels at N = 2^{log_n}")))
 }
 
-/// Fails where the primes there are cannot keep the scale.
-fn check_scales(spec: &ParamsSpec, scales: &[f64]) -> Result<(), ParamsError> {
-    let above = spec.bootstrap.as_ref().map_or(0, |b| b.eval_mod + b.coeffs_to_slots) as usize;
-    let drift = |scale: &f64| (scale.log2() - f64::from(spec.scale_log2)).abs();
-    match scales[..scales.len() - above].iter().find(|s| drift(s).is_nan() || drift(s) > 1.0) {
+/// Fails where the primes there are cannot keep the scale at the levels of computation.
+fn check_scales(canonical: &[f64], scale_log2: u32) -> Result<(), ParamsError> {
+    let drift = |scale: &f64| (scale.log2() - f64::from(scale_log2)).abs();
+    match canonical.iter().find(|s| drift(s).is_nan() || drift(s) > 1.0) {
         None => Ok(()),
         Some(scale) => Err(ParamsError::Inconsistent(format!(
-            "a scale of 2^{:.1} where 2^{} should be kept",
-            scale.log2(),
-            spec.scale_log2
+            "a scale of 2^{:.1} where 2^{scale_log2} should be kept",
+            scale.log2()
         ))),
     }
 }
@@ -413,6 +407,7 @@ impl Chain {
                 scales[level - 1] = scales[level] * scales[level] / factor;
             }
         }
+        check_scales(&scales[..=fresh], spec.scale_log2)?;
         primes[0].push(base);
         let limbs_per_level = primes.iter().map(Vec::len).collect();
         Ok(Self { q: primes.concat(), special, limbs_per_level, scales })

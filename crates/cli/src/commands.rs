@@ -128,7 +128,7 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     let layout = header.shape.layout().map_err(input).map_err(named)?;
     let server = Server::new(&ctx, &bert, &layout)?;
     let x = server.input(header.shape.tokens(), blocks).map_err(named)?;
-    // In memory the keys take twice what they take as a file, whose uniform halves are seeds.
+    // In memory the keys take more than twice what they take as a file, whose uniform halves are seeds.
     files::refuse_larger(&args.eval_keys, server.request().bytes(ctx.params()))?;
     let evaluation_keys = Arc::new(keys::read_evaluation(&ctx, &args.eval_keys)?);
     server.check_keys(&evaluation_keys, &x).with_context(|| args.eval_keys.display().to_string())?;

@@ -21,11 +21,11 @@ pub(crate) enum Access {
 
 /// Opens an input file.
 pub(crate) fn open(path: &Path) -> Result<BufReader<File>> {
-    Ok(BufReader::with_capacity(1 << 20, open_secret(path)?))
+    Ok(BufReader::with_capacity(1 << 20, open_unbuffered(path)?))
 }
 
-/// Opens an input file without a buffer, in which a secret would stay.
-pub(crate) fn open_secret(path: &Path) -> Result<File> {
+/// Opens an input file without a buffer: for headers, and for secrets, which would stay in one.
+pub(crate) fn open_unbuffered(path: &Path) -> Result<File> {
     let file = File::open(path).blame_input(format!("cannot read {}", path.display()))?;
     if file.metadata().is_ok_and(|m| m.is_dir()) {
         return Err(input(format!("cannot read {}: it is a folder", path.display())));
@@ -119,14 +119,15 @@ impl Drop for Folder<'_> {
 
 /// Fails when the file has more than `limit` bytes, before any of it is read.
 pub(crate) fn refuse_larger(path: &Path, limit: u64) -> Result<()> {
-    let bytes = fs::metadata(path).blame_input(format!("cannot read {}", path.display()))?.len();
-    if bytes > limit {
-        let what = path.display();
-        return Err(input(format!(
-            "{what} has {bytes} bytes, more than {limit}: not a file for this; pass the right one"
-        )));
-    }
-    Ok(())
+    let metadata = fs::metadata(path).blame_input(format!("cannot read {}", path.display()))?;
+    if metadata.len() > limit { Err(too_large(path, limit)) } else { Ok(()) }
+}
+
+fn too_large(path: &Path, limit: u64) -> anyhow::Error {
+    input(format!(
+        "{} is larger than {limit} bytes: not a file of this kind; pass the right one",
+        path.display()
+    ))
 }
 
 /// Fails unless a file can be made at `path`: before the work whose result goes there.
@@ -145,10 +146,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let read = open(path)?.take(limit + 1).read_to_end(&mut bytes);
     read.blame_input(format!("cannot read {}", path.display()))?;
     if bytes.len() as u64 > limit {
-        return Err(input(format!(
-            "{} is larger than {limit} bytes: not a file of this kind; pass the right one",
-            path.display()
-        )));
+        return Err(too_large(path, limit));
     }
     Ok(bytes)
 }

@@ -67,7 +67,7 @@ pub(crate) fn paths(folder: &Path) -> [PathBuf; 3] {
 /// The checked parameters that a file of keys was made for.
 pub(crate) fn params_of(path: &Path) -> Result<Params> {
     let blame = || format!("{} cannot be used", path.display());
-    let spec = read_spec(files::open_secret(path)?).blame_input(blame())?;
+    let spec = read_spec(files::open_unbuffered(path)?).blame_input(blame())?;
     let remedy = "its parameters are refused; use keys made from a preset that `aegis params` lists";
     Params::try_from(spec).blame_input(format!("{}: {remedy}", blame()))
 }
@@ -75,7 +75,8 @@ pub(crate) fn params_of(path: &Path) -> Result<Params> {
 /// Reads the secret key of a folder.
 pub(crate) fn read_secret(ctx: &Context, folder: &Path) -> Result<SecretKey> {
     let path = folder.join(SECRET);
-    SecretKey::read(ctx, files::open_secret(&path)?).blame_input(format!("{} cannot be used", path.display()))
+    SecretKey::read(ctx, files::open_unbuffered(&path)?)
+        .blame_input(format!("{} cannot be used", path.display()))
 }
 
 /// Reads evaluation keys.

@@ -18,7 +18,7 @@ const VERSION: u16 = 1;
 const MAX_HEADER_BYTES: usize = 4096;
 /// Most ciphertexts of one message: a BERT-large takes 16 for a text of 512 tokens.
 const MAX_CIPHERTEXTS: usize = 64;
-/// Largest message that is read: as many ciphertexts at the fresh level of the largest preset.
+/// Largest message that is read: as many ciphertexts at the fresh level of the default preset.
 pub(crate) const MAX_BYTES: u64 = 1 << 30;
 
 /// What a message is.

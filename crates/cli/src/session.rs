@@ -13,7 +13,7 @@ use aegis_models::{Bert, Query, QueryShape};
 use aegis_nn::placement::Plan;
 use aegis_nn::{Calibration, CtTensor, Layout, MODEL, Network, Observer};
 use anyhow::{Context as _, Result};
-use zeroize::Zeroizing;
+use sha2::{Digest, Sha256};
 
 use crate::fault::{BlameInput, input};
 use crate::presets::DEFAULT_TOKENS;
@@ -59,8 +59,9 @@ pub(crate) fn encrypt(
     seed: &Seed,
 ) -> Result<CtTensor> {
     // Bound to what is encrypted: equal randomness for two messages under one key would reveal their difference.
-    let message: Vec<u8> = query.slots.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
-    let seed = seed.derive(&format!("encrypt {}", crate::files::sha256(&Zeroizing::new(message))), 0);
+    let mut message = Sha256::new();
+    query.slots.iter().flatten().for_each(|v| message.update(v.to_le_bytes()));
+    let seed = seed.derive(&format!("encrypt {:x}", message.finalize()), 0);
     Ok(aegis_nn::encrypt(ctx, secret, layout, MODEL, &query.hidden, ctx.params().fresh_level(), &seed)?)
 }
 

@@ -85,7 +85,7 @@ impl Spans {
 /// The memory of a device: as much as its buffers have needed at once, kept until the device and its buffers are gone.
 ///
 /// The system clears every page that it gives. When memory went back to it, first beyond 1 GiB and then beyond the
-/// buffers' peak, clearing took 29 % and 18 % of an encrypted inference, because circuits ask for ever new sizes.
+/// buffers' peak, clearing took 29 % and 18 % of the samples of a run, because circuits ask for ever new sizes.
 #[derive(Default)]
 pub(crate) struct Pool {
     spans: Mutex<Spans>,

@@ -35,7 +35,7 @@ pub enum Error {
         /// Size of the buffer that did not fit.
         bytes: u64,
     },
-    /// An earlier asynchronous launch failed; the device is unusable.
-    #[error("a launch failed on the device: {0}; the device must be made anew")]
+    /// The device could not be made, or a launch on it failed, perhaps an earlier one: it is unusable.
+    #[error("the device failed: {0}; make another one")]
     Device(String),
 }

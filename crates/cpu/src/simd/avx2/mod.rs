@@ -1,6 +1,6 @@
 //! AVX2: transforms on doubles with FMA; everything else is the scalar code compiled for AVX2 and BMI2, whose additions
-//! and comparisons become vectors of four. Sums of products stay scalar: a 64-bit multiplication and two additions a
-//! word are as fast as the seven operations on four doubles that a product takes.
+//! and comparisons become vectors of four. Sums of products stay scalar: by count, a 64-bit multiplication and two
+//! additions a word come to the seven operations on four doubles that a product would take (not measured).
 
 mod ntt;
 
