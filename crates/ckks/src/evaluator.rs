@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aegis_hal::{Kernel, Poly, Shape, View};
 use aegis_ring::{Basis, Galois};
 
+use crate::encoder::check_scale;
 use crate::{Ciphertext, Context, Error, EvaluationKeys, KeyId, Level, Params, Plaintext, Result};
 
 /// Two scales are the same when they differ by less than this factor: above the rounding of `f64` in a long circuit,
@@ -187,18 +188,20 @@ impl Evaluator {
 
     fn sum_plain(&self, kernel: &Kernel, a: &Ciphertext, p: &Plaintext) -> Result<Ciphertext> {
         self.check_keys(a)?;
-        check_scales(a.scale(), p.scale, a.level())?;
+        check_scales(a.scale(), p.scale(), a.level())?;
         let basis = self.params().basis(a.level());
         let mut out = self.elementwise(&Kernel::Copy, a.level(), &[a.poly().view()])?;
-        self.ctx.device().launch(kernel, basis, out.slice_mut(0, 1), &[p.poly.view()])?;
+        self.ctx.device().launch(kernel, basis, out.slice_mut(0, 1), &[p.poly().view()])?;
         Ok(Ciphertext::new(out, a.level(), a.scale(), a.key_id()))
     }
 
-    /// `a + c` in every slot. Level and scale unchanged.
+    /// `a + c` in every slot. Level and scale unchanged. Fails where `c` does not fit the modulus of the level.
     pub fn add_scalar(&self, a: &Ciphertext, c: f64) -> Result<Ciphertext> {
         self.check_keys(a)?;
+        let integer = rounded(c * a.scale())?;
+        self.check_fits("a sum with a constant", c * a.scale(), a.level())?;
         let basis = self.params().basis(a.level());
-        let c = self.ctx.scalars(basis, rounded(c * a.scale())?);
+        let c = self.ctx.scalars(basis, integer);
         let mut out = self.elementwise(&Kernel::Copy, a.level(), &[a.poly().view()])?;
         self.ctx.device().launch(&Kernel::ScalarAdd(c), basis, out.slice_mut(0, 1), &[])?;
         Ok(Ciphertext::new(out, a.level(), a.scale(), a.key_id()))
@@ -215,6 +218,7 @@ impl Evaluator {
     /// scale of its level, so has the result.
     pub fn mul_rescale(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
         let (a, b) = self.same_level(a, b)?;
+        self.below("mul_rescale", &a)?;
         self.relinearize_rescale(self.mul_no_relin(&a, &b)?)
     }
 
@@ -228,11 +232,13 @@ impl Evaluator {
         self.mul_rescale(a, a)
     }
 
-    /// `a * b` without relinearisation. Level: the lower of the two. Scale: the product of the scales.
+    /// `a * b` without relinearisation. Level: the lower of the two. Scale: the product of the scales, which must fit the
+    /// modulus of the level, as in every product.
     pub fn mul_no_relin(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Product> {
         self.check_keys(a)?;
         self.check_keys(b)?;
         let level = a.level().min(b.level());
+        self.check_fits("a product", a.scale() * b.scale(), level)?;
         let poly = self.alloc(3, self.params().basis(level))?;
         let mut product = Product { poly, level, scale: a.scale() * b.scale(), key_id: a.key_id() };
         self.tensor(&Kernel::Mul, &mut product, a, b)?;
@@ -269,6 +275,7 @@ impl Evaluator {
     pub fn scale_and_shift(&self, product: &mut Product, factor: i32, c: f64) -> Result<()> {
         let (dev, basis) = (self.ctx.device(), self.params().basis(product.level));
         let shift = rounded(c * product.scale)?;
+        self.check_fits("a sum with a constant", c * product.scale, product.level)?;
         if factor != 1 {
             let factor = self.ctx.scalars(basis, factor.into());
             dev.launch(&Kernel::ScalarMul(factor), basis, product.poly.view_mut(), &[])?;
@@ -324,15 +331,18 @@ impl Evaluator {
     /// `a * p`, not rescaled. The plaintext must reach the level of `a`. Scale: the product of the scales.
     pub fn mul_plain(&self, a: &Ciphertext, p: &Plaintext) -> Result<Ciphertext> {
         self.check_keys(a)?;
-        let out = self.elementwise(&Kernel::Mul, a.level(), &[a.poly().view(), p.poly.view()])?;
+        self.check_fits("a product", a.scale() * p.scale(), a.level())?;
+        let out = self.elementwise(&Kernel::Mul, a.level(), &[a.poly().view(), p.poly().view()])?;
         self.count_plain_products(1);
-        Ok(Ciphertext::new(out, a.level(), a.scale() * p.scale, a.key_id()))
+        Ok(Ciphertext::new(out, a.level(), a.scale() * p.scale(), a.key_id()))
     }
 
     /// `a` times the integer `round(c * scale)`, not rescaled. Scale: multiplied by `scale`; with `scale` 1 an integer
     /// `c` costs no level.
     pub fn mul_scalar(&self, a: &Ciphertext, c: f64, scale: f64) -> Result<Ciphertext> {
         self.check_keys(a)?;
+        check_scale(scale)?;
+        self.check_fits("a product", a.scale() * scale, a.level())?;
         let c = self.ctx.scalars(self.params().basis(a.level()), rounded(c * scale)?);
         let out = self.elementwise(&Kernel::ScalarMul(c), a.level(), &[a.poly().view()])?;
         Ok(Ciphertext::new(out, a.level(), a.scale() * scale, a.key_id()))
@@ -427,6 +437,7 @@ impl Evaluator {
     /// For circuits that fold a constant factor into the scale. Level unchanged.
     pub fn reinterpret(&self, a: &Ciphertext, scale: f64) -> Result<Ciphertext> {
         self.check_keys(a)?;
+        check_scale(scale)?;
         Ok(a.relabel(a.level(), scale))
     }
 
@@ -478,6 +489,14 @@ impl Evaluator {
 
     fn need(&self, op: &'static str, a: &Ciphertext, need: Level) -> Result<()> {
         if a.level() < need { Err(Error::LevelTooLow { op, need, have: a.level() }) } else { Ok(()) }
+    }
+
+    /// Fails unless the modulus of the level holds this integer and its negative: a constant, or a message of one at a
+    /// scale. Beyond, results would wrap around in silence.
+    fn check_fits(&self, op: &'static str, integer: f64, level: Level) -> Result<()> {
+        let (need_log2, have_log2) = (integer.abs().log2() + 1.0, self.params().log2_modulus(level));
+        // Written so that NaN fails.
+        if need_log2 < have_log2 { Ok(()) } else { Err(Error::ModulusTooSmall { op, need_log2, have_log2 }) }
     }
 
     pub(crate) fn check_keys(&self, a: &Ciphertext) -> Result<()> {

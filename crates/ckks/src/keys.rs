@@ -29,24 +29,27 @@ impl PublicKey {
         &self.poly
     }
 
-    /// Encrypts: `(b u + e0 + m, a u + e1)` with a ternary `u`. `seed` must never be used twice.
+    /// Encrypts: `(b u + e0 + m, a u + e1)` with a ternary `u`.
     ///
-    /// Level and scale: those of the plaintext, at most the fresh level.
+    /// The randomness is a function of `seed`, the key, the parameters, the level, the scale and the message: equal
+    /// calls give equal ciphertexts, and two that differ in anything share nothing. The seed must stay secret: with it
+    /// anyone decrypts. Level and scale: those of the plaintext, at most the fresh level.
     pub fn encrypt(&self, ctx: &Context, plaintext: &Plaintext, seed: &Seed) -> Result<Ciphertext> {
         let max = ctx.params().fresh_level();
-        if plaintext.level > max {
-            return Err(Error::LevelTooHigh { have: plaintext.level, max });
+        if plaintext.level() > max {
+            return Err(Error::LevelTooHigh { have: plaintext.level(), max });
         }
         let (dev, n) = (ctx.device(), ctx.params().n());
-        let basis = ctx.params().basis(plaintext.level).clone();
-        let mut rng = seed.derive("encryption", 0).rng();
+        let basis = ctx.params().basis(plaintext.level()).clone();
+        let key = seed.derive("public-key encryption", &self.id.0).derive("key", self.seed.bytes());
+        let mut rng = plaintext.bind(&key.derive("parameters", &ctx.params().digest())).rng();
         let u = sampling::ternary(n, &mut rng);
         let u = SecretPoly::upload(ctx, &u, &basis)?;
         let (e0, e1) = (sampling::gaussian(n, &mut rng), sampling::gaussian(n, &mut rng));
         let mut ct = upload_small(ctx, &[&e0, &e1], &basis)?;
         dev.launch(&Kernel::MulAdd, &basis, ct.view_mut(), &[self.poly.view(), u.poly.view()])?;
-        dev.launch(&Kernel::Add, &basis, ct.slice_mut(0, 1), &[plaintext.poly.view()])?;
-        Ok(Ciphertext::new(ct, plaintext.level, plaintext.scale, self.id))
+        dev.launch(&Kernel::Add, &basis, ct.slice_mut(0, 1), &[plaintext.poly().view()])?;
+        Ok(Ciphertext::new(ct, plaintext.level(), plaintext.scale(), self.id))
     }
 }
 
@@ -240,38 +243,78 @@ impl KeyRequest {
     }
 }
 
-/// Makes keys from one seed: the same seed gives the same keys.
+/// Makes keys from one seed: the same seed under the same parameters gives the same keys.
+///
+/// Every stream of randomness is derived from the seed, the digest of the parameters, the secret key that it is used
+/// under and the purpose, so that keys of two parameter sets, two secrets or two purposes share none. (Sharing it would
+/// publish the secret: two keys `b = -a s + e` with one `s` and one `e` differ by a multiple of `s`.) Keys for one purpose
+/// at two levels are the same key, cut to the lower level.
 pub struct KeyGenerator {
     ctx: Context,
-    seed: Seed,
+    /// Bound to the parameters.
+    root: Seed,
+}
+
+/// What a key is for: its purpose, and a number that tells keys of one purpose apart.
+type Label = (&'static str, u64);
+
+/// A key as `pairs` makes it: encryptions of `P T_d source` under `target`, one for each digit.
+struct Recipe<'a> {
+    target: &'a SecretPoly,
+    /// `None`: encryptions of zero.
+    source: Option<&'a SecretPoly>,
+    digits: &'a [Basis],
+    /// The primes of P.
+    special: &'a Basis,
+    basis: &'a Basis,
+    /// What its randomness is derived from.
+    streams: Seed,
+}
+
+impl Recipe<'_> {
+    /// What the uniform halves are expanded from; published with the key.
+    fn public_seed(&self) -> Seed {
+        self.streams.derive("uniform halves", &[])
+    }
 }
 
 impl KeyGenerator {
     /// A generator. The seed is as secret as the secret key.
     pub fn new(ctx: &Context, seed: Seed) -> Self {
-        Self { ctx: ctx.clone(), seed }
+        Self { ctx: ctx.clone(), root: seed.derive("aegis keys", &ctx.params().digest()) }
     }
 
     /// The dense ternary secret.
     pub fn secret_key(&self) -> SecretKey {
-        let mut rng = self.seed.derive("secret", 0).rng();
-        let coefficients = sampling::ternary(self.ctx.params().n(), &mut rng);
-        let mut id = [0; 16];
-        id.copy_from_slice(&self.seed.derive("key id", 0).bytes()[..16]);
-        SecretKey { coefficients, id: KeyId(id) }
+        let mut rng = self.root.derive("secret", &[]).rng();
+        let params = self.ctx.params();
+        SecretKey::new(params, sampling::ternary(params.n(), &mut rng))
+    }
+
+    /// The streams of one key of this secret.
+    fn streams(&self, secret: &SecretKey, (purpose, index): Label) -> Seed {
+        self.root.derive("keys of a secret", secret.fingerprint.bytes()).derive(purpose, &index.to_le_bytes())
     }
 
     /// The public encryption key.
     pub fn public_key(&self, secret: &SecretKey) -> Result<PublicKey> {
+        secret.check(&self.ctx)?;
         let basis = self.ctx.params().basis(self.ctx.params().fresh_level()).clone();
         let s = SecretPoly::upload(&self.ctx, &secret.coefficients, &basis)?;
-        let label = ("public key", 0);
-        let poly = self.pairs(&s, None, &[], &basis, &basis, 1, label)?;
-        Ok(PublicKey { poly, seed: self.public_seed(label), id: secret.id })
+        let recipe = Recipe {
+            target: &s,
+            source: None,
+            digits: std::slice::from_ref(&basis),
+            special: self.ctx.params().special(),
+            basis: &basis,
+            streams: self.streams(secret, ("public key", 0)),
+        };
+        Ok(PublicKey { poly: self.pairs(&recipe)?, seed: recipe.public_seed(), id: secret.id })
     }
 
     /// The keys of `request`.
     pub fn evaluation_keys(&self, secret: &SecretKey, request: &KeyRequest) -> Result<EvaluationKeys> {
+        secret.check(&self.ctx)?;
         let params = self.ctx.params();
         let relinearization = request.relinearization.map(|l| self.relinearization(secret, l)).transpose()?;
         let galois = request
@@ -298,7 +341,7 @@ impl KeyGenerator {
         let s = SecretPoly::upload(&self.ctx, &secret.coefficients, &ext)?;
         let mut square = self.fresh_secret(&ext)?;
         self.launch(&Kernel::Mul, &ext, &mut square, &[s.poly.view(), s.poly.view()])?;
-        self.switching_key(&s, &square, level, ("relinearization", 0))
+        self.switching_key(&s, &square, level, self.streams(secret, ("relinearization", 0)))
     }
 
     /// The key is made for the *inverse* map applied to the target secret, so that a rotation multiplies digits by the
@@ -309,12 +352,13 @@ impl KeyGenerator {
         let mut target = self.fresh_secret(&ext)?;
         let inverse = map.inverse(self.ctx.params().n());
         self.launch(&Kernel::Automorphism(inverse), &ext, &mut target, &[s.poly.view()])?;
-        self.switching_key(&target, &s, level, ("galois", u64::from(map.exponent())))
+        let streams = self.streams(secret, ("galois", u64::from(map.exponent())));
+        self.switching_key(&target, &s, level, streams)
     }
 
     fn encapsulation(&self, secret: &SecretKey, weight: u32) -> Result<EncapsulationKeys> {
         let params = self.ctx.params();
-        let mut rng = self.seed.derive("ephemeral secret", 0).rng();
+        let mut rng = self.streams(secret, ("ephemeral secret", 0)).rng();
         let sparse = sampling::sparse_ternary(params.n(), weight as usize, &mut rng);
 
         let basis = params.encapsulation_basis();
@@ -324,15 +368,22 @@ impl KeyGenerator {
             SecretPoly::upload(&self.ctx, &sparse, &basis)?,
         );
         let digits = [params.basis(Level(0)).clone()];
-        let label = ("to sparse", 1);
-        let poly = self.pairs(&sparse_low, Some(&dense_low), &digits, &special, &basis, 1, label)?;
-        let to_sparse = SwitchingKey { level: Level(0), poly, seed: self.public_seed(label) };
+        let recipe = Recipe {
+            target: &sparse_low,
+            source: Some(&dense_low),
+            digits: &digits,
+            special: &special,
+            basis: &basis,
+            streams: self.streams(secret, ("to sparse", 0)),
+        };
+        let to_sparse =
+            SwitchingKey { level: Level(0), poly: self.pairs(&recipe)?, seed: recipe.public_seed() };
 
         let top = params.max_level();
         let ext = self.ctx.extended_basis(top);
         let dense = SecretPoly::upload(&self.ctx, &secret.coefficients, &ext)?;
         let sparse = SecretPoly::upload(&self.ctx, &sparse, &ext)?;
-        let to_dense = self.switching_key(&dense, &sparse, top, ("to dense", 2))?;
+        let to_dense = self.switching_key(&dense, &sparse, top, self.streams(secret, ("to dense", 0)))?;
         Ok(EncapsulationKeys { to_sparse, to_dense })
     }
 
@@ -341,50 +392,37 @@ impl KeyGenerator {
         target: &SecretPoly,
         source: &SecretPoly,
         level: Level,
-        label: (&str, u64),
+        streams: Seed,
     ) -> Result<SwitchingKey> {
         let params = self.ctx.params();
-        let (digits, ext) = (params.digits(level), self.ctx.extended_basis(level));
-        let poly = self.pairs(target, Some(source), &digits, params.special(), &ext, digits.len(), label)?;
-        Ok(SwitchingKey { level, poly, seed: self.public_seed(label) })
+        let (digits, basis) = (&params.digits(level), &self.ctx.extended_basis(level));
+        let recipe =
+            Recipe { target, source: Some(source), digits, special: params.special(), basis, streams };
+        Ok(SwitchingKey { level, poly: self.pairs(&recipe)?, seed: recipe.public_seed() })
     }
 
-    /// Pairs `(-a target + e + P T_d source, a)` over `basis`, interleaved; without a source, encryptions of zero.
-    #[expect(clippy::too_many_arguments, reason = "the one place that makes every kind of key")]
-    fn pairs(
-        &self,
-        target: &SecretPoly,
-        source: Option<&SecretPoly>,
-        digits: &[Basis],
-        special: &Basis,
-        basis: &Basis,
-        count: usize,
-        label: (&str, u64),
-    ) -> Result<Poly> {
-        let (dev, n) = (self.ctx.device(), self.ctx.params().n());
-        let a = uniform_halves(&self.ctx, basis, count, &self.public_seed(label))?;
-        let mut rng = self.seed.derive("key errors", 0).derive(label.0, label.1).rng();
+    /// Pairs `(-a target + e + P T_d source, a)` for each digit, interleaved.
+    fn pairs(&self, r: &Recipe<'_>) -> Result<Poly> {
+        let (dev, n, basis, count) = (self.ctx.device(), self.ctx.params().n(), r.basis, r.digits.len());
+        let a = uniform_halves(&self.ctx, basis, count, &r.public_seed())?;
+        let mut rng = r.streams.derive("errors", &[]).rng();
         let errors: Vec<_> = (0..count).map(|_| sampling::gaussian(n, &mut rng)).collect();
         let rows: Vec<&[i64]> = errors.iter().map(|e| e.as_slice()).collect();
         let e = SecretPoly::new(dev, upload_small(&self.ctx, &rows, basis)?);
         let mut product = self.fresh_secret(basis)?;
         let mut key = dev.alloc(Shape::new(2 * count, basis.clone(), n))?;
-        for d in 0..count {
-            self.launch(&Kernel::Mul, basis, &mut product, &[a.slice(d, 1), target.poly.view()])?;
+        for (d, digit) in r.digits.iter().enumerate() {
+            self.launch(&Kernel::Mul, basis, &mut product, &[a.slice(d, 1), r.target.poly.view()])?;
             dev.launch(&Kernel::Copy, basis, key.slice_mut(2 * d + 1, 1), &[a.slice(d, 1)])?;
             let inputs = [e.poly.slice(d, 1), product.poly.view()];
             dev.launch(&Kernel::Sub, basis, key.slice_mut(2 * d, 1), &inputs)?;
-            if let (Some(source), Some(digit)) = (source, digits.get(d)) {
-                let p = self.ctx.product_scalars(digit, special);
+            if let Some(source) = r.source {
+                let p = self.ctx.product_scalars(digit, r.special);
                 let target = key.slice_mut(2 * d, 1);
                 dev.launch(&Kernel::ScalarMulAdd(p), digit, target, &[source.poly.view()])?;
             }
         }
         Ok(key)
-    }
-
-    fn public_seed(&self, label: (&str, u64)) -> Seed {
-        self.seed.derive("public uniform", 0).derive(label.0, label.1)
     }
 
     fn fresh_secret(&self, basis: &Basis) -> Result<SecretPoly> {

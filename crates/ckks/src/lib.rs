@@ -73,9 +73,18 @@ pub use spec::{
     insecure_bootstrap_spec, insecure_levelled_spec,
 };
 
-/// Identity of a secret key and all that was made from it.
+/// Identity of a secret key under its parameters, and of all that was made from it. Public.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct KeyId(pub [u8; 16]);
+
+impl KeyId {
+    /// The first half of a derived seed, which is used for nothing else.
+    pub(crate) fn of(seed: &Seed) -> Self {
+        let mut id = [0; 16];
+        id.copy_from_slice(&seed.bytes()[..16]);
+        Self(id)
+    }
+}
 
 impl std::fmt::Debug for KeyId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

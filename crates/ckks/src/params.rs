@@ -81,6 +81,9 @@ struct Inner {
     special: Basis,
     /// Key switching digits at the top level, bottom up.
     digits: Vec<Basis>,
+    /// log2 of the product of the limbs at each level.
+    log2_moduli: Vec<f64>,
+    digest: [u8; 32],
     insecure: bool,
 }
 
@@ -119,6 +122,8 @@ impl Params {
         dropped[0] = Basis::new([]);
         let digits = group_digits(&rns, &bases[bases.len() - 1], f64::from(spec.digit_bits));
         let inner = Inner {
+            digest: digest(&spec, &rns)?,
+            log2_moduli: bases.iter().map(|b| rns.log2_product(b)).collect(),
             spec,
             rns: Arc::new(rns),
             bases,
@@ -275,16 +280,30 @@ impl Params {
         (self.digits(level).len() * 2 * limbs * self.n() * 8) as u64
     }
 
-    /// A digest of everything that decides compatibility of keys and ciphertexts.
+    /// A digest of everything that decides compatibility of keys and ciphertexts, and that their randomness depends on.
     pub fn digest(&self) -> [u8; 32] {
-        let mut hash = blake3::Hasher::new();
-        hash.update(b"aegis parameters 1");
-        for m in self.0.rns.moduli() {
-            hash.update(&m.value().to_le_bytes());
-        }
-        hash.update(&postcard::to_stdvec(&self.0.spec).unwrap_or_default());
-        *hash.finalize().as_bytes()
+        self.0.digest
     }
+
+    /// log2 of the modulus of a ciphertext at this level.
+    pub fn log2_modulus(&self, level: Level) -> f64 {
+        self.0.log2_moduli[level.0 as usize]
+    }
+}
+
+/// Binds the spec, the primes that this release chose for it, and the distribution of the errors: two sets that differ in
+/// any of these never share a digest, whichever releases made them.
+fn digest(spec: &ParamsSpec, rns: &Rns) -> Result<[u8; 32], ParamsError> {
+    let mut hash = blake3::Hasher::new_derive_key("aegis 2026-11-21 parameters");
+    let spec = postcard::to_stdvec(spec)
+        .map_err(|e| ParamsError::Inconsistent(format!("the set cannot be written down ({e})")))?;
+    hash.update(&(spec.len() as u64).to_le_bytes());
+    hash.update(&spec);
+    hash.update(&security::ERROR_SIGMA.to_le_bytes());
+    for modulus in rns.moduli() {
+        hash.update(&modulus.value().to_le_bytes());
+    }
+    Ok(*hash.finalize().as_bytes())
 }
 
 /// Most limbs of a chain: twice what the largest ring has room for at 128 bits.

@@ -16,7 +16,8 @@ use crate::{
 };
 
 const MAGIC: [u8; 5] = *b"AEGIS";
-const VERSION: u16 = 1;
+/// 2: keys and key identities are bound to their parameters.
+const VERSION: u16 = 2;
 /// No parameter set is near this long; a longer one is not read into memory.
 const MAX_SPEC_BYTES: usize = 4096;
 
@@ -280,8 +281,13 @@ impl SecretKey {
                 source.refuse("a coefficient is not ternary: the file is damaged; restore it from a copy")
             );
         }
+        let coefficients = Zeroizing::new(bytes.iter().map(|b| i64::from(*b) - 1).collect());
+        let key = Self::new(ctx.params(), coefficients);
+        if key.id != id {
+            return Err(source.refuse("its identity is not that of the key in it; restore it from a copy"));
+        }
         source.close()?;
-        Ok(Self { coefficients: Zeroizing::new(bytes.iter().map(|b| i64::from(*b) - 1).collect()), id })
+        Ok(key)
     }
 }
 
@@ -435,7 +441,8 @@ impl Ciphertext {
         let (mut source, id) = Source::open(reader, Kind::Ciphertext, ctx)?;
         let level = source.take_level(ctx)?;
         let scale = f64::from_le_bytes(source.take()?);
-        if !(scale.is_finite() && (1.0..2f64.powi(120)).contains(&scale)) {
+        // A message of one fits the modulus.
+        if !(scale >= 1.0 && scale.log2() + 1.0 < ctx.params().log2_modulus(level)) {
             return Err(source.refuse("its scale makes no sense: the file is damaged; make or copy it again"));
         }
         let basis = ctx.params().basis(level).clone();

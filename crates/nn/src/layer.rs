@@ -172,7 +172,9 @@ pub fn encrypt(
     let mut blocks = vec![];
     for (j, slots) in layout.pack(content, x)?.iter().enumerate() {
         let plaintext = Plaintext::encode_real(ctx, slots, ctx.params().scale(level), level)?;
-        blocks.push(secret.encrypt(ctx, &plaintext, &seed.derive("block", j as u64))?);
+        let seed = seed.derive("block", &(j as u64).to_le_bytes());
+        blocks.push(secret.encrypt(ctx, &plaintext, &seed)?);
+        plaintext.wipe(ctx);
     }
     CtTensor::new(layout, content, x.rows(), blocks)
 }
