@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use aegis_hal::{Kernel, Poly, Shape, View, ViewMut};
 use aegis_ring::{Basis, Galois};
 
+use crate::encoder::check_scale;
 use crate::keys::SwitchingKey;
 use crate::{Ciphertext, Error, Evaluator, Level, Result};
 
@@ -102,6 +103,7 @@ impl Evaluator {
 
     /// Divides an extended pair by P, with rounding: a ciphertext of this level and scale.
     pub fn mod_down(&self, extended: View<'_>, level: Level, scale: f64) -> Result<Ciphertext> {
+        check_scale(scale)?;
         let mut out = self.alloc(2, self.params().basis(level))?;
         self.divide_special(self.params().basis(level), &mut out, extended)?;
         Ok(Ciphertext::new(out, level, scale, self.keys().id()))
@@ -110,6 +112,7 @@ impl Evaluator {
     /// [`Evaluator::mod_down`] and a rescale in one division, with one base conversion and one rounding. `scale` is the
     /// scale before; level: one below `level`.
     pub fn mod_down_rescale(&self, extended: View<'_>, level: Level, scale: f64) -> Result<Ciphertext> {
+        check_scale(scale)?;
         let need = Error::LevelTooLow { op: "rescale", need: Level(1), have: level };
         let below = level.down(1).ok_or(need)?;
         let (dropped, kept) = (self.params().dropped(level), self.params().basis(below));
