@@ -55,7 +55,7 @@ impl Context {
 
     /// The limbs of an extended ciphertext at `level`: those of the ciphertext and the special ones.
     pub fn extended_basis(&self, level: Level) -> Basis {
-        self.params().basis(level).union(self.params().special())
+        self.params().extended_basis(level)
     }
 
     /// A signed integer as one residue a limb.

@@ -129,6 +129,16 @@ impl EvaluationKeys {
         self.switching_keys().count()
     }
 
+    /// What these keys are for, as a request that would make them.
+    pub fn contents(&self) -> KeyRequest {
+        KeyRequest {
+            relinearization: self.relinearization.as_ref().map(|k| k.level),
+            galois: self.galois.iter().map(|(map, key)| (*map, key.level)).collect(),
+            encapsulation: self.encapsulation.is_some(),
+            n: self.switching_keys().next().map_or(0, |k| k.poly.shape().n),
+        }
+    }
+
     /// All switching keys.
     pub fn switching_keys(&self) -> impl Iterator<Item = &SwitchingKey> {
         let encapsulation = self.encapsulation.iter().flat_map(|e| [&e.to_sparse, &e.to_dense]);
@@ -235,11 +245,16 @@ impl KeyRequest {
         switching + encapsulation
     }
 
+    /// True when `other` has everything that this asks for.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.relinearization <= other.relinearization
+            && self.galois.iter().all(|(map, level)| other.galois.get(map).is_some_and(|l| l >= level))
+            && (!self.encapsulation || other.encapsulation)
+    }
+
     /// True when `keys` hold everything asked for.
     pub fn is_covered_by(&self, keys: &EvaluationKeys) -> bool {
-        self.relinearization.is_none_or(|l| keys.relinearization(l).is_ok())
-            && self.galois.iter().all(|(m, l)| keys.galois(*m, *l).is_ok())
-            && (!self.encapsulation || keys.encapsulation.is_some())
+        self.is_within(&keys.contents())
     }
 }
 

@@ -220,6 +220,11 @@ impl Params {
         &self.0.special
     }
 
+    /// The limbs of an extended ciphertext at this level: its own and the special ones. Panics above the top.
+    pub fn extended_basis(&self, level: Level) -> Basis {
+        self.basis(level).union(self.special())
+    }
+
     /// Product of the primes that a rescale from this level divides away; 1 at level 0.
     pub fn rescale_factor(&self, level: Level) -> f64 {
         self.dropped(level).iter().map(|l| self.0.rns.modulus(l).value() as f64).product()

@@ -3,7 +3,8 @@
 //! Every object is: magic, kind, version, parameter set, digest of the parameters, key set, body, BLAKE3 of all before.
 //! Residues take as many bytes as their prime needs. Uniform halves of keys are stored as the seed they expand from.
 
-use std::io::{Read, Write};
+use std::collections::BTreeSet;
+use std::io::{Read, Seek, SeekFrom, Write};
 
 use aegis_hal::{Host, Poly, Shape};
 use aegis_ring::{Basis, Galois};
@@ -11,8 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::keys::{SwitchingKey, uniform_halves};
 use crate::{
-    Ciphertext, Context, EncapsulationKeys, Error, EvaluationKeys, KeyId, Level, Params, ParamsSpec,
-    PublicKey, Result, SecretKey, Seed,
+    Ciphertext, Context, EncapsulationKeys, Error, EvaluationKeys, KeyId, KeyRequest, Level, Params,
+    ParamsSpec, PublicKey, Result, SecretKey, Seed,
 };
 
 const MAGIC: [u8; 5] = *b"AEGIS";
@@ -86,7 +87,7 @@ impl<W: Write> Sink<W> {
                 let at = have
                     .position(limb)
                     .ok_or_else(|| aegis_hal::Error::MissingLimb { limb, have: have.clone() })?;
-                let width = residue_bytes(ctx, limb);
+                let width = residue_bytes(ctx.params(), limb);
                 bytes.clear();
                 bytes.extend(
                     polynomial[at * n..][..n].iter().flat_map(|w| w.to_le_bytes().into_iter().take(width)),
@@ -104,8 +105,8 @@ impl<W: Write> Sink<W> {
     }
 }
 
-fn residue_bytes(ctx: &Context, limb: aegis_ring::LimbId) -> usize {
-    let q = ctx.params().rns().modulus(limb).value();
+fn residue_bytes(params: &Params, limb: aegis_ring::LimbId) -> usize {
+    let q = params.rns().modulus(limb).value();
     (64 - q.leading_zeros() as usize).div_ceil(8)
 }
 
@@ -146,13 +147,13 @@ impl<R: Read> Source<R> {
         Ok((source, spec, digest))
     }
 
-    fn open(inner: R, kind: Kind, ctx: &Context) -> Result<(Self, KeyId)> {
+    fn open(inner: R, kind: Kind, params: &Params) -> Result<(Self, KeyId)> {
         let (mut source, spec, digest) = Self::header(inner, Some(kind))?;
-        if digest != ctx.params().digest() {
+        if digest != params.digest() {
             let reason = format!(
                 "it was made for the preset {}, expected {}; use one set of keys",
                 spec.name,
-                ctx.params().name()
+                params.name()
             );
             return Err(source.refuse(&reason));
         }
@@ -189,7 +190,7 @@ impl<R: Read> Source<R> {
     fn take_residues(&mut self, ctx: &Context, basis: &Basis, words: &mut Vec<u64>) -> Result<()> {
         let n = ctx.params().n();
         for limb in basis.iter() {
-            let (width, q) = (residue_bytes(ctx, limb), ctx.params().rns().modulus(limb).value());
+            let (width, q) = (residue_bytes(ctx.params(), limb), ctx.params().rns().modulus(limb).value());
             let bytes = self.take_bytes(n * width)?;
             for residue in bytes.chunks(width) {
                 let mut word = [0; 8];
@@ -206,9 +207,9 @@ impl<R: Read> Source<R> {
         Ok(())
     }
 
-    fn take_level(&mut self, ctx: &Context) -> Result<Level> {
+    fn take_level(&mut self, params: &Params) -> Result<Level> {
         let level = Level(u32::from_le_bytes(self.take()?));
-        if level > ctx.params().max_level() {
+        if level > params.max_level() {
             return Err(self.refuse(
                 "its level is above the top of the chain: the file is damaged; make or copy it again",
             ));
@@ -273,7 +274,7 @@ impl SecretKey {
 
     /// Reads what [`SecretKey::write`] wrote, best from an unbuffered reader.
     pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
-        let (mut source, id) = Source::open(reader, Kind::SecretKey, ctx)?;
+        let (mut source, id) = Source::open(reader, Kind::SecretKey, ctx.params())?;
         let mut bytes = Zeroizing::new(vec![0; ctx.params().n()]);
         source.read_exact(&mut bytes)?;
         if bytes.iter().any(|b| *b > 2) {
@@ -302,7 +303,7 @@ impl PublicKey {
 
     /// Reads what [`PublicKey::write`] wrote.
     pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
-        let (mut source, id) = Source::open(reader, Kind::PublicKey, ctx)?;
+        let (mut source, id) = Source::open(reader, Kind::PublicKey, ctx.params())?;
         let seed = Seed::new(source.take()?);
         let basis = ctx.params().basis(ctx.params().fresh_level()).clone();
         let poly = take_pairs(&mut source, ctx, &basis, 1, &seed)?;
@@ -368,62 +369,122 @@ impl EvaluationKeys {
 
     /// Reads what [`EvaluationKeys::write`] wrote.
     pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
-        let (mut source, id) = Source::open(reader, Kind::EvaluationKeys, ctx)?;
+        let (mut source, id) = Source::open(reader, Kind::EvaluationKeys, ctx.params())?;
         let mut keys = Self { id, relinearization: None, galois: Default::default(), encapsulation: None };
         let (mut to_sparse, mut to_dense) = (None, None);
-        loop {
-            let tag = source.take::<1>()?[0];
-            if tag == END {
-                break;
+        each_entry(&mut source, ctx.params(), |source, entry| {
+            let poly = take_pairs(source, ctx, &entry.basis, entry.count, &entry.seed)?;
+            let key = SwitchingKey { level: entry.level, poly, seed: entry.seed };
+            match entry.purpose {
+                Purpose::Relinearization => keys.relinearization = Some(key),
+                Purpose::Galois(map) => drop(keys.galois.insert(map, key)),
+                Purpose::ToSparse => to_sparse = Some(key),
+                Purpose::ToDense => to_dense = Some(key),
             }
-            let map = u64::from(u32::from_le_bytes(source.take()?));
-            let key = take_switching_key(&mut source, ctx, tag)?;
-            let twice = match tag {
-                RELINEARIZATION => keys.relinearization.replace(key).is_some(),
-                GALOIS => {
-                    let map = Galois::from_exponent(map, ctx.params().n()).ok_or_else(|| {
-                        source.refuse("a Galois exponent is even: the file is damaged; make or copy it again")
-                    })?;
-                    keys.galois.insert(map, key).is_some()
-                }
-                TO_SPARSE => to_sparse.replace(key).is_some(),
-                _ => to_dense.replace(key).is_some(),
-            };
-            if twice {
-                return Err(source.refuse("a key stands twice: the file is damaged; make or copy it again"));
-            }
-        }
-        keys.encapsulation = match (to_sparse, to_dense) {
-            (Some(to_sparse), Some(to_dense)) => Some(EncapsulationKeys { to_sparse, to_dense }),
-            (None, None) => None,
-            _ => return Err(source.refuse("one of its two encapsulation keys is missing; make it again")),
-        };
+            Ok(())
+        })?;
+        keys.encapsulation =
+            to_sparse.zip(to_dense).map(|(to_sparse, to_dense)| EncapsulationKeys { to_sparse, to_dense });
         source.close()?;
         Ok(keys)
     }
+
+    /// The keys in a file for these parameters, found by its entries alone: the residues are passed over, neither read
+    /// nor checked. Fails unless the file ends just behind the last entry's checksum, so that a caller knows from a few
+    /// kilobytes what [`EvaluationKeys::read`] will ask of memory.
+    pub fn inventory(params: &Params, reader: impl Read + Seek) -> Result<KeyRequest> {
+        let (mut source, _) = Source::open(reader, Kind::EvaluationKeys, params)?;
+        let mut request = KeyRequest::new(params.n());
+        each_entry(&mut source, params, |source, entry| {
+            let row: usize = entry.basis.iter().map(|limb| residue_bytes(params, limb)).sum();
+            // At most 256 limbs of 7 bytes, 2^17 words and as many digits as limbs.
+            source.inner.seek_relative((entry.count * row * params.n()) as i64)?;
+            let others = std::mem::take(&mut request);
+            request = match entry.purpose {
+                Purpose::Relinearization => others.relinearize(entry.level),
+                Purpose::Galois(map) => others.galois(map, entry.level),
+                Purpose::ToSparse | Purpose::ToDense => others.encapsulation(),
+            };
+            Ok(())
+        })?;
+        let end = source.inner.stream_position()?.saturating_add(blake3::OUT_LEN as u64);
+        if source.inner.seek(SeekFrom::End(0))? != end {
+            return Err(source.refuse("its length is not that of its entries; make or copy it again"));
+        }
+        Ok(request)
+    }
 }
 
-fn take_switching_key<R: Read>(source: &mut Source<R>, ctx: &Context, tag: u8) -> Result<SwitchingKey> {
-    let level = source.take_level(ctx)?;
-    let seed = Seed::new(source.take()?);
-    let (basis, count) = match tag {
-        RELINEARIZATION | GALOIS | TO_DENSE => (ctx.extended_basis(level), ctx.params().digits(level).len()),
-        TO_SPARSE => (ctx.params().encapsulation_basis(), 1),
+/// What an entry of a file of evaluation keys is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Purpose {
+    Relinearization,
+    Galois(Galois),
+    ToSparse,
+    ToDense,
+}
+
+/// An entry without its residues: `count` polynomials over `basis` follow.
+struct Entry {
+    purpose: Purpose,
+    level: Level,
+    seed: Seed,
+    basis: Basis,
+    count: usize,
+}
+
+/// Visits the entries up to the end mark. No key appears twice, and the two encapsulation keys both or not at all.
+fn each_entry<R: Read>(
+    source: &mut Source<R>,
+    params: &Params,
+    mut visit: impl FnMut(&mut Source<R>, Entry) -> Result<()>,
+) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    while let Some(entry) = take_entry(source, params)? {
+        if !seen.insert(entry.purpose) {
+            return Err(source.refuse("a key appears twice: the file is damaged; make or copy it again"));
+        }
+        visit(source, entry)?;
+    }
+    if seen.contains(&Purpose::ToSparse) != seen.contains(&Purpose::ToDense) {
+        return Err(source.refuse("one of its two encapsulation keys is missing; make it again"));
+    }
+    Ok(())
+}
+
+fn take_entry<R: Read>(source: &mut Source<R>, params: &Params) -> Result<Option<Entry>> {
+    let tag = source.take::<1>()?[0];
+    if tag == END {
+        return Ok(None);
+    }
+    let map = u64::from(u32::from_le_bytes(source.take()?));
+    let purpose = match tag {
+        RELINEARIZATION => Purpose::Relinearization,
+        GALOIS => Purpose::Galois(Galois::from_exponent(map, params.n()).ok_or_else(|| {
+            source.refuse("a Galois exponent is even: the file is damaged; make or copy it again")
+        })?),
+        TO_SPARSE => Purpose::ToSparse,
+        TO_DENSE => Purpose::ToDense,
         _ => {
             return Err(source.refuse("an entry of unknown kind: the file is damaged; make or copy it again"));
         }
     };
+    let level = source.take_level(params)?;
     // A bootstrap uses the two encapsulation keys at the ends of the chain and nowhere else.
-    let fixed = match tag {
-        TO_SPARSE => Some(Level(0)),
-        TO_DENSE => Some(ctx.params().max_level()),
+    let fixed = match purpose {
+        Purpose::ToSparse => Some(Level(0)),
+        Purpose::ToDense => Some(params.max_level()),
         _ => None,
     };
     if fixed.is_some_and(|fixed| fixed != level) {
         return Err(source.refuse("an encapsulation key has the wrong level; make the keys again"));
     }
-    let poly = take_pairs(source, ctx, &basis, count, &seed)?;
-    Ok(SwitchingKey { level, poly, seed })
+    let seed = Seed::new(source.take()?);
+    let (basis, count) = match purpose {
+        Purpose::ToSparse => (params.encapsulation_basis(), 1),
+        _ => (params.extended_basis(level), params.digits(level).len()),
+    };
+    Ok(Some(Entry { purpose, level, seed, basis, count }))
 }
 
 impl Ciphertext {
@@ -438,8 +499,8 @@ impl Ciphertext {
 
     /// Reads what [`Ciphertext::write`] wrote.
     pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
-        let (mut source, id) = Source::open(reader, Kind::Ciphertext, ctx)?;
-        let level = source.take_level(ctx)?;
+        let (mut source, id) = Source::open(reader, Kind::Ciphertext, ctx.params())?;
+        let level = source.take_level(ctx.params())?;
         let scale = f64::from_le_bytes(source.take()?);
         // A message of one fits the modulus.
         if !(scale >= 1.0 && scale.log2() + 1.0 < ctx.params().log2_modulus(level)) {

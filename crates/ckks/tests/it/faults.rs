@@ -1,8 +1,10 @@
 //! Attacks on the first version, each as its author ran it: every one of these tests failed at commit 4df3589.
 
+use std::io::Cursor;
+
 use aegis_ckks::{
-    Ciphertext, Context, Error, KeyGenerator, KeyRequest, Level, Plaintext, SecretKey, Seed,
-    insecure_levelled_spec,
+    Ciphertext, Context, Error, EvaluationKeys, KeyGenerator, KeyRequest, Level, Plaintext, SecretKey, Seed,
+    insecure_bootstrap_spec, insecure_levelled_spec,
 };
 use aegis_hal::Poly;
 use aegis_ring::{Modulus, NttTable};
@@ -233,4 +235,26 @@ fn a_secret_key_is_bound_to_its_identity_and_parameters() {
     let digest = blake3::hash(&file[..body]);
     file[body..].copy_from_slice(digest.as_bytes());
     assert!(matches!(SecretKey::read(&contexts[0], &file[..]), Err(Error::Format { .. })));
+}
+
+/// The server planned and built for whatever parameters 136 bytes named. The entries of a file tell what is in it before
+/// anything is made for it, and a file that promises more than it holds is refused.
+#[test]
+fn a_file_of_evaluation_keys_is_measured_before_it_is_read() {
+    let t = Setup::new(insecure_bootstrap_spec(LOG_N), |r, params| {
+        r.relinearize(params.max_level()).rotation(1, Level(2)).conjugation(Level(0)).encapsulation()
+    });
+    let (params, keys) = (t.ctx.params(), t.ev.keys());
+    let mut file = vec![];
+    keys.write(&t.ctx, &mut file).unwrap();
+    let inventory = |bytes: &[u8]| EvaluationKeys::inventory(params, Cursor::new(bytes));
+    assert_eq!(inventory(&file).unwrap(), keys.contents());
+    assert!(keys.contents().is_within(&inventory(&file).unwrap()));
+    assert!(!keys.contents().rotation(2, Level(0)).is_within(&keys.contents()));
+    assert!(!keys.contents().rotation(1, Level(3)).is_within(&keys.contents()));
+
+    let longer = [&file[..], &[0]].concat();
+    for damaged in [&file[..136], &file[..file.len() / 2], &file[..file.len() - 1], &longer] {
+        assert!(matches!(inventory(damaged), Err(Error::Format { .. })), "{} bytes", damaged.len());
+    }
 }
