@@ -135,7 +135,7 @@ impl EvaluationKeys {
             relinearization: self.relinearization.as_ref().map(|k| k.level),
             galois: self.galois.iter().map(|(map, key)| (*map, key.level)).collect(),
             encapsulation: self.encapsulation.is_some(),
-            n: self.switching_keys().next().map_or(0, |k| k.poly.shape().n),
+            n: self.switching_keys().next().map_or(0, |k| k.poly.shape().n()),
         }
     }
 

@@ -80,7 +80,7 @@ impl<W: Write> Sink<W> {
     /// Polynomials of `view` in full.
     fn put_residues(&mut self, ctx: &Context, view: aegis_hal::View<'_>, basis: &Basis) -> Result<()> {
         let words = ctx.device().download(view)?;
-        let (n, have) = (ctx.params().n(), view.poly.basis());
+        let (n, have) = (ctx.params().n(), view.poly().basis());
         let mut bytes = vec![];
         for polynomial in words.chunks(n * have.len()) {
             for limb in basis.iter() {

@@ -106,7 +106,7 @@ impl Backend for Cpu {
 
     fn download(&self, view: View<'_>) -> Result<Vec<u64>> {
         let operand = self.operand(view)?;
-        let limbs = view.poly.basis().len();
+        let limbs = view.poly().basis().len();
         self.executor.wait_for(move || {
             // SAFETY: a job of the executor.
             let rows = unsafe { operand.open() };

@@ -89,7 +89,8 @@ impl Engine {
     /// A buffer for the running job alone.
     pub(crate) fn scratch(&self, count: usize, basis: &Basis, n: usize) -> Operand {
         let shape = Shape::new(count, basis.clone(), n);
-        Operand::scratch(Arc::new(Buffer::new(&self.pool, shape.words())), shape)
+        let buffer = Arc::new(Buffer::new(&self.pool, shape.words()));
+        Operand::scratch(buffer, &shape).expect("a buffer has the words of its shape")
     }
 
     /// Runs `f(0), .., f(tasks - 1)` on the workers and waits for all.

@@ -28,13 +28,13 @@ impl Host {
         shape.check(rns)?;
         let (have, want) = match self {
             Self::Residues(words) => (words.len(), shape.words()),
-            Self::Signed(words) => (words.len(), shape.batch * shape.n),
+            Self::Signed(words) => (words.len(), shape.batch() * shape.n()),
         };
         if have != want {
             return refuse(format!("{have} words for {shape:?}, which takes {want}"));
         }
         let Self::Residues(words) = self else { return Ok(()) };
-        for (row, limb) in words.chunks_exact(shape.n).zip(shape.basis.iter().cycle()) {
+        for (row, limb) in words.chunks_exact(shape.n()).zip(shape.basis().iter().cycle()) {
             let q = rns.modulus(limb).value();
             if let Some(word) = row.iter().find(|&&w| w >= q) {
                 return refuse(format!("{word} is not a residue modulo {q}"));

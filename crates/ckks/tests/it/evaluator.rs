@@ -86,7 +86,7 @@ fn periodic_plaintexts_multiply_like_full_ones() {
         let p = random_values(period, SEED + 2);
         let want: Vec<_> = a.iter().enumerate().map(|(j, a)| a * p[j % period]).collect();
         let plain = Plaintext::encode(&t.ctx, &p, x.scale(), x.level()).unwrap();
-        assert_eq!(plain.poly().shape().n, 2 * period, "stored compactly");
+        assert_eq!(plain.poly().shape().n(), 2 * period, "stored compactly");
         let got = t.ev.rescale(&t.ev.mul_plain(&x, &plain).unwrap()).unwrap();
         t.expect("periodic product", &got, &want, t.rounding(x.scale()));
         let want: Vec<_> = a.iter().enumerate().map(|(j, a)| a + p[j % period]).collect();

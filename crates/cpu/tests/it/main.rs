@@ -1,4 +1,5 @@
 //! Tests of the CPU backend.
+mod bounds;
 mod conformance;
 mod determinism;
 mod memory;
