@@ -8,7 +8,7 @@ use crate::cargo::{output, packages, root};
 use crate::source::{functions, mask};
 
 /// Which crates a crate may depend on; docs/architecture.md says why. Any other arrow is refused.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("ring", &[]),
     ("hal", &["ring"]),
     ("cpu", &["hal", "ring"]),
@@ -16,7 +16,8 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("circuits", &["ckks", "hal", "ring"]),
     ("nn", &["circuits", "ckks"]),
     ("models", &["nn"]),
-    ("cli", &["ring", "hal", "cpu", "ckks", "circuits", "nn", "models"]),
+    ("aegis", &["ring", "hal", "ckks", "circuits", "nn", "models"]),
+    ("cli", &["ring", "hal", "cpu", "ckks", "circuits", "nn", "models", "aegis"]),
 ];
 /// Tests of any crate may run on this device.
 const TEST_DEVICE: &str = "cpu";
@@ -58,15 +59,13 @@ fn arrows() -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for package in packages()? {
         let name = package["name"].as_str().context("a package without a name")?;
-        let Some(folder) = name.strip_prefix("aegis-").filter(|f| *f != "benches") else { continue };
+        let Some(folder) = folder_of(name).filter(|f| *f != "benches") else { continue };
         let Some(may) = allowed.get(folder) else {
             faults.push(format!("crate {folder} stands in no arrow of the architecture"));
             continue;
         };
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
-            let Some(to) = dependency["name"].as_str().and_then(|d| d.strip_prefix("aegis-")) else {
-                continue;
-            };
+            let Some(to) = dependency["name"].as_str().and_then(folder_of) else { continue };
             let for_tests = dependency["kind"] == "dev";
             if !(may.contains(&to) || (for_tests && to == TEST_DEVICE)) {
                 faults.push(format!("crate {folder} must not depend on {to}"));
@@ -74,6 +73,11 @@ fn arrows() -> Result<Vec<String>> {
         }
     }
     Ok(faults)
+}
+
+/// The folder of a crate of ours: `aegis` and `aegis-<folder>`.
+fn folder_of(package: &str) -> Option<&str> {
+    if package == "aegis" { Some(package) } else { package.strip_prefix("aegis-") }
 }
 
 /// Every kernel's name has a row in docs/kernels.md.

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use aegis::keyset::Keyset;
+use aegis::message::{self, Header, Kind};
 use aegis_ckks::KeyGenerator;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use crate::args::{Decrypt, Encrypt, Eval, Keygen};
-use crate::fault::input;
+use crate::fault::{BlameInput, input};
 use crate::files::{self, Access, Folder};
-use crate::keys::{self, Keyset};
-use crate::message::{self, Header, Kind};
+use crate::keys;
 use crate::session::{self, Server};
 use crate::{memory, output, presets};
 
@@ -44,7 +45,7 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
     let evaluation_file =
         files::stage(&evaluation_path, Access::Normal, |out| Ok(evaluation.write(&ctx, out)?))?;
     let secret_file = files::stage(&secret_path, Access::Secret, |out| Ok(secret.write(&ctx, out)?))?;
-    let (description, bytes) = (keyset.stage(&args.out)?, evaluation_file.bytes);
+    let (description, bytes) = (keys::stage_description(&keyset, &args.out)?, evaluation_file.bytes);
     // All three are whole: a failure before this line leaves the keys that were there before.
     let publish = if args.force { files::Staged::publish } else { files::Staged::publish_new };
     [secret_file, evaluation_file, description].into_iter().try_for_each(publish)?;
@@ -77,7 +78,7 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
 /// Encrypts one text.
 pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
     files::check_writable(&args.out)?;
-    let keyset = Keyset::read(&args.keys)?;
+    let keyset = keys::read_description(&args.keys)?;
     let bert = session::load_model(&args.model)?;
     if keyset.model != bert.identity() {
         return Err(input(format!(
@@ -95,14 +96,9 @@ pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
     let query = session::query(&bert, &layout, &args.text)?;
     let ctx = session::context(params, args.run.threads)?;
     let secret = keys::read_secret(&ctx, &args.keys)?;
-    keyset.check(&secret)?;
+    keys::check_description(&keyset, &secret)?;
     let encrypted = session::encrypt(&ctx, &secret, &layout, &query, &keys::seed(args.seed)?)?;
-    let header = Header {
-        kind: Kind::Query,
-        model: bert.identity().to_owned(),
-        shape: query.shape,
-        ciphertexts: encrypted.blocks().len(),
-    };
+    let header = Header { kind: Kind::Query, model: bert.identity().to_owned(), shape: query.shape };
     write_message(&ctx, &args.out, &header, encrypted.blocks(), args.run.json)
 }
 
@@ -111,8 +107,9 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     let start = Instant::now();
     files::check_writable(&args.out)?;
     let bytes = files::read(&args.input, message::MAX_BYTES)?;
-    let named = |error: anyhow::Error| error.context(format!("{} cannot be used", args.input.display()));
-    let header = message::header(&bytes, Kind::Query).map_err(named)?;
+    let cannot = format!("{} cannot be used", args.input.display());
+    let named = |error: anyhow::Error| error.context(cannot.clone());
+    let header = message::header(&bytes, Kind::Query).blame_input(&cannot)?;
     let bert = session::load_model(&args.model)?;
     if header.model != bert.identity() {
         let (have, want) = (&header.model, bert.identity());
@@ -123,7 +120,7 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     bert.check_shape(&header.shape).map_err(input).map_err(named)?;
     let params = keys::params_of(&args.eval_keys)?;
     let ctx = session::context(params, args.run.threads)?;
-    let (header, blocks) = message::decode(&ctx, &bytes, Kind::Query).map_err(named)?;
+    let (header, blocks) = message::decode(&ctx, &bytes, Kind::Query).blame_input(&cannot)?;
     drop(bytes);
     let layout = header.shape.layout().map_err(input).map_err(named)?;
     let server = Server::new(&ctx, &bert, &layout)?;
@@ -134,7 +131,7 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     server.check_keys(&evaluation_keys, &x).with_context(|| args.eval_keys.display().to_string())?;
     let mut progress = server.progress();
     let y = server.evaluate(&evaluation_keys, &x, &mut progress)?;
-    let header = Header { kind: Kind::Result, ciphertexts: y.blocks().len(), ..header };
+    let header = Header { kind: Kind::Result, ..header };
     write_message(&ctx, &args.out, &header, y.blocks(), args.run.json)?;
     output::note(&crate::progress::table(&progress.into_rows()));
     output::note(&format!("evaluated in {:.1} s", start.elapsed().as_secs_f64()));
@@ -143,13 +140,14 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
 
 /// Decrypts a result to an embedding.
 pub(crate) fn decrypt(args: &Decrypt) -> Result<()> {
-    let keyset = Keyset::read(&args.keys)?;
+    let keyset = keys::read_description(&args.keys)?;
     let bytes = files::read(&args.input, message::MAX_BYTES)?;
-    let named = |error: anyhow::Error| error.context(format!("{} cannot be used", args.input.display()));
+    let cannot = format!("{} cannot be used", args.input.display());
+    let named = |error: anyhow::Error| error.context(cannot.clone());
     let params = keys::params_of(&args.keys.join(keys::SECRET))?;
     let ctx = session::context(params, args.run.threads)?;
     let secret = keys::read_secret(&ctx, &args.keys)?;
-    let (header, blocks) = message::decode(&ctx, &bytes, Kind::Result).map_err(named)?;
+    let (header, blocks) = message::decode(&ctx, &bytes, Kind::Result).blame_input(&cannot)?;
     if header.model != keyset.model || header.shape.padded_tokens() != keyset.padded_tokens {
         return Err(named(input("it is the result of another model or of other keys")));
     }

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
+use aegis::message::{self, Header, Kind};
 use aegis_ckks::{Context, EvaluationKeys, KeyGenerator, SecretKey, Seed};
 use aegis_models::{Bert, Query};
 use aegis_nn::{Layout, largest};
@@ -12,7 +13,6 @@ use serde::Serialize;
 
 use crate::args::{Demo, Embed};
 use crate::fault::{BlameInput, input};
-use crate::message::{self, Header, Kind};
 use crate::progress::{StageRow, table};
 use crate::session::{self, Server};
 use crate::{files, keys, memory, output, presets};
@@ -124,12 +124,8 @@ impl Local {
         let mut progress = self.server.progress();
         let result = self.server.evaluate(&self.evaluation_keys, &encrypted, &mut progress)?;
         let (blocks, stages) = (result.blocks(), progress.into_rows());
-        let header = Header {
-            kind: Kind::Result,
-            model: self.bert.identity().to_owned(),
-            shape: query.shape.clone(),
-            ciphertexts: blocks.len(),
-        };
+        let header =
+            Header { kind: Kind::Result, model: self.bert.identity().to_owned(), shape: query.shape.clone() };
         let message = message::encode(&self.ctx, &header, blocks)?;
         let embedding = session::decrypt(&self.ctx, &self.secret, &query.shape, blocks)?;
         let seconds = start.elapsed().as_secs_f64();

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use aegis::keyset::{self, Keyset};
 use aegis_ckks::{Context, EvaluationKeys, Params, SecretKey, Seed, read_spec};
 use anyhow::{Context as _, Result};
-use serde::{Deserialize, Serialize};
 
-use crate::fault::{BlameInput, input};
+use crate::fault::BlameInput;
 use crate::files::{self, Access, Staged};
 use crate::{args, output};
 
@@ -16,47 +16,23 @@ pub(crate) const SECRET: &str = "secret.key";
 pub(crate) const EVALUATION: &str = "eval.keys";
 /// Name of the description.
 pub(crate) const DESCRIPTION: &str = "keyset.json";
-/// No description is longer.
-const MAX_DESCRIPTION_BYTES: u64 = 1 << 16;
 
-/// What a set of keys serves. Public.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Keyset {
-    /// Identity of the secret key.
-    pub(crate) key_id: String,
-    /// Parameter preset.
-    pub(crate) preset: String,
-    /// SHA-256 of the weights of the model they were made for.
-    pub(crate) model: String,
-    /// Tokens that texts are padded to.
-    pub(crate) padded_tokens: usize,
+/// Reads the description in a folder of keys.
+pub(crate) fn read_description(folder: &Path) -> Result<Keyset> {
+    let path = folder.join(DESCRIPTION);
+    let bytes = files::read(&path, keyset::MAX_BYTES)?;
+    Keyset::parse(&bytes).blame_input(format!("{} cannot be used", path.display()))
 }
 
-impl Keyset {
-    /// Reads the description in a folder of keys.
-    pub(crate) fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(DESCRIPTION);
-        let text = files::read(&path, MAX_DESCRIPTION_BYTES)?;
-        serde_json::from_slice(&text)
-            .blame_input(format!("{} is damaged; make the keys again", path.display()))
-    }
+/// Fails unless the description is of this secret's keys.
+pub(crate) fn check_description(keyset: &Keyset, secret: &SecretKey) -> Result<()> {
+    keyset.check(secret).blame_input(format!("{DESCRIPTION} and {SECRET} do not belong together"))
+}
 
-    /// Fails unless it describes this secret's keys.
-    pub(crate) fn check(&self, secret: &SecretKey) -> Result<()> {
-        if self.key_id == secret.id().to_string() {
-            return Ok(());
-        }
-        let (have, want) = (&self.key_id, secret.id());
-        Err(input(format!(
-            "{DESCRIPTION} is of key set {have}, {SECRET} of {want}; restore the folder from a copy"
-        )))
-    }
-
-    /// Writes it beside its place.
-    pub(crate) fn stage(&self, folder: &Path) -> Result<Staged> {
-        let text = serde_json::to_vec_pretty(self)?;
-        files::stage(&folder.join(DESCRIPTION), Access::Normal, |out| Ok(out.write_all(&text)?))
-    }
+/// Writes the description beside its place.
+pub(crate) fn stage_description(keyset: &Keyset, folder: &Path) -> Result<Staged> {
+    let bytes = keyset.to_bytes();
+    files::stage(&folder.join(DESCRIPTION), Access::Normal, |out| Ok(out.write_all(&bytes)?))
 }
 
 /// Paths of the three files in a folder.

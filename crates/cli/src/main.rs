@@ -20,7 +20,6 @@ mod fault;
 mod files;
 mod keys;
 mod memory;
-mod message;
 mod output;
 mod presets;
 mod progress;

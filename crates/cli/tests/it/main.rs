@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use aegis::keyset::Keyset;
 use aegis_ckks::{Context, KeyGenerator, Params, Seed, insecure_levelled_spec};
 use aegis_models::testing::TinyBert;
 use aegis_models::{Bert, CALIBRATION_FILE, calibration_file};
@@ -28,6 +29,12 @@ fn model() -> TempDir {
     let dir = tempdir().expect("a folder");
     TinyBert::default().write(dir.path()).expect("a writable folder");
     dir
+}
+
+/// A description of keys for some other model.
+fn description(key_id: String) -> Vec<u8> {
+    let (preset, model) = ("N16_B13_S40".to_owned(), "0".repeat(64));
+    Keyset { key_id, preset, model, padded_tokens: 64 }.to_bytes()
 }
 
 fn text(path: &Path) -> &str {
@@ -133,8 +140,7 @@ fn files_that_are_no_keys_or_messages() {
     refused(2, "cannot read", &["decrypt", "--keys", text(dir.path()), "--in", text(&noise), "--json"]);
     at("keyset.json", b"{\"key_id\":1}");
     refused(2, "keyset.json", &["decrypt", "--keys", text(dir.path()), "--in", text(&noise)]);
-    let keyset = r#"{"key_id":"0","preset":"N16_B13_S40","model":"0","padded_tokens":64}"#;
-    at("keyset.json", keyset.as_bytes());
+    at("keyset.json", &description("0".repeat(32)));
     let encrypt =
         ["encrypt", "--keys", text(dir.path()), "--model", text(dir.path()), "--text", "cat", "--out"];
     refused(2, "made for the model", &[&encrypt[..], &[text(&out)]].concat());
@@ -151,8 +157,7 @@ fn keys_below_128_bits_are_refused() {
     let secret = KeyGenerator::new(&ctx, Seed::new([1; 32])).secret_key();
     let key = fs::File::create(dir.path().join("secret.key")).expect("writable");
     secret.write(&ctx, key).expect("writable");
-    let keyset = format!(r#"{{"key_id":"{}","preset":"","model":"0","padded_tokens":64}}"#, secret.id());
-    fs::write(dir.path().join("keyset.json"), keyset).expect("writable");
+    fs::write(dir.path().join("keyset.json"), description(secret.id().to_string())).expect("writable");
     let input = dir.path().join("result.ct");
     fs::write(&input, b"").expect("writable");
     refused(2, "128 bits of security", &["decrypt", "--keys", text(dir.path()), "--in", text(&input)]);

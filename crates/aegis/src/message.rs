@@ -1,0 +1,278 @@
+//! What client and server exchange: the ciphertexts of a query or a result, with what the server must know in clear.
+//!
+//! A message is: magic, version, length of the header, header (JSON), each ciphertext with its length, SHA-256 of all
+//! before. Nothing in it is trusted: lengths are bounded before anything is read, and every ciphertext is checked by
+//! `ckks`. The checksum detects damage, not forgery.
+
+use std::fmt;
+
+use aegis_ckks::{Ciphertext, Context};
+use aegis_models::QueryShape;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::is_identity;
+
+/// The first bytes of every message.
+pub const MAGIC: [u8; 8] = *b"AEGISMSG";
+/// Largest message that need be read: 64 ciphertexts of the default preset are smaller.
+pub const MAX_BYTES: u64 = 1 << 30;
+
+const VERSION: u16 = 1;
+const MAX_HEADER_BYTES: usize = 4096;
+/// Most ciphertexts of one message: a BERT-large takes 16 for a text of 512 tokens.
+const MAX_CIPHERTEXTS: usize = 64;
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// From client to server: the embedded tokens of a text.
+    Query,
+    /// From server to client: the pooled hidden state.
+    Result,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Query => "a query",
+            Self::Result => "a result",
+        })
+    }
+}
+
+/// What everybody may read. The number of tokens is public: the server needs it to mask padding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Query or result.
+    pub kind: Kind,
+    /// SHA-256 of the model's weights: 64 lower-case hexadecimal digits.
+    pub model: String,
+    /// Number of tokens and layout.
+    pub shape: QueryShape,
+}
+
+impl Header {
+    /// What is wrong with it, if anything.
+    fn fault(&self) -> Option<&'static str> {
+        if !is_identity(&self.model, 32) {
+            return Some("its model is not a SHA-256");
+        }
+        self.shape.layout().is_err().then_some("its shape is not one of a model")
+    }
+}
+
+/// The header as it stands in a message.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(flatten)]
+    header: Header,
+    ciphertexts: usize,
+}
+
+/// A message as bytes.
+///
+/// # Errors
+/// [`Error::TooManyCiphertexts`], [`Error::BadHeader`] for what [`decode`] would refuse, [`Error::Ckks`] for a ciphertext
+/// of another context or a device that fails.
+pub fn encode(ctx: &Context, header: &Header, ciphertexts: &[Ciphertext]) -> Result<Vec<u8>> {
+    if ciphertexts.len() > MAX_CIPHERTEXTS {
+        return Err(Error::TooManyCiphertexts { have: ciphertexts.len(), max: MAX_CIPHERTEXTS });
+    }
+    if let Some(reason) = header.fault() {
+        return Err(Error::BadHeader { reason });
+    }
+    let stored = Stored { header: header.clone(), ciphertexts: ciphertexts.len() };
+    // Short strings and numbers: nothing that serialisation could refuse.
+    let text = serde_json::to_vec(&stored).unwrap_or_default();
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend((text.len() as u32).to_le_bytes());
+    bytes.extend(text);
+    for ct in ciphertexts {
+        let mut block = Vec::new();
+        ct.write(ctx, &mut block)?;
+        bytes.extend((block.len() as u64).to_le_bytes());
+        bytes.extend(block);
+    }
+    let digest = Sha256::digest(&bytes);
+    bytes.extend(digest);
+    Ok(bytes)
+}
+
+/// The header of a message, after its checksum was verified.
+///
+/// # Errors
+/// Those of [`decode`] but [`Error::BadCiphertext`].
+pub fn header(bytes: &[u8], want: Kind) -> Result<Header> {
+    Ok(open(bytes, want)?.0.header)
+}
+
+/// Header and ciphertexts of a message.
+///
+/// # Errors
+/// [`Error::NotAMessage`], [`Error::Version`], [`Error::OtherKind`], [`Error::DamagedMessage`],
+/// [`Error::BadCiphertext`].
+pub fn decode(ctx: &Context, bytes: &[u8], want: Kind) -> Result<(Header, Vec<Ciphertext>)> {
+    let (stored, mut rest) = open(bytes, want)?;
+    let mut ciphertexts = Vec::with_capacity(stored.ciphertexts);
+    for index in 0..stored.ciphertexts {
+        let length = u64::from_le_bytes(take(&mut rest)?);
+        let split = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
+        let (block, after) = split.ok_or(damaged("a ciphertext is cut off"))?;
+        let ciphertext =
+            Ciphertext::read(ctx, block).map_err(|source| Error::BadCiphertext { index, source })?;
+        ciphertexts.push(ciphertext);
+        rest = after;
+    }
+    match rest {
+        [] => Ok((stored.header, ciphertexts)),
+        _ => Err(damaged("bytes follow its end")),
+    }
+}
+
+/// The checked header, and the bytes of the ciphertexts.
+fn open(bytes: &[u8], want: Kind) -> Result<(Stored, &[u8])> {
+    let Some(rest) = bytes.strip_prefix(&MAGIC) else { return Err(Error::NotAMessage) };
+    let Some((have, _)) = rest.split_first_chunk() else { return Err(damaged("it ends in its header")) };
+    let have = u16::from_le_bytes(*have);
+    if have != VERSION {
+        return Err(Error::Version { have, want: VERSION });
+    }
+    let (body, digest) = bytes.split_last_chunk::<32>().ok_or(damaged("it ends in its header"))?;
+    if Sha256::digest(body).as_slice() != digest {
+        return Err(damaged("its checksum does not match"));
+    }
+    let mut rest = body.get(MAGIC.len() + 2..).ok_or(damaged("it ends in its header"))?;
+    let length = u32::from_le_bytes(take(&mut rest)?) as usize;
+    if length > MAX_HEADER_BYTES {
+        return Err(damaged("its header is too long"));
+    }
+    let (text, rest) = rest.split_at_checked(length).ok_or(damaged("it ends in its header"))?;
+    let stored: Stored = serde_json::from_slice(text).map_err(|_| damaged("its header is not one"))?;
+    if let Some(reason) = stored.header.fault() {
+        return Err(damaged(reason));
+    }
+    if stored.header.kind != want {
+        return Err(Error::OtherKind { have: stored.header.kind, want });
+    }
+    if stored.ciphertexts > MAX_CIPHERTEXTS {
+        return Err(damaged("it says that it has more ciphertexts than a message may have"));
+    }
+    Ok((stored, rest))
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N]> {
+    let (bytes, after) = rest.split_first_chunk::<N>().ok_or(damaged("it is cut off"))?;
+    *rest = after;
+    Ok(*bytes)
+}
+
+fn damaged(reason: &'static str) -> Error {
+    Error::DamagedMessage { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use aegis_ckks::{KeyGenerator, Params, Plaintext, Seed, insecure_levelled_spec};
+    use aegis_models::Bert;
+    use aegis_models::testing::TinyBert;
+
+    use super::*;
+
+    /// A query of a random model, and a context that reads it.
+    fn query() -> (Context, Vec<u8>) {
+        let dir = tempfile::tempdir().expect("a folder");
+        TinyBert::default().write(dir.path()).expect("a writable folder");
+        let bert = Bert::load(dir.path()).expect("a model");
+        let params = Params::insecure(insecure_levelled_spec(9, 1)).expect("a ring");
+        let device = aegis_cpu::Cpu::new(params.rns().clone(), 1).expect("a device");
+        let layout = bert.layout(params.slots(), 16).expect("a layout");
+        let query = bert.query(&layout, "the cat sat").expect("a query");
+        let ctx = Context::new(params, Arc::new(device)).expect("a context");
+        let seed = Seed::new([7; 32]);
+        let (level, scale) = (ctx.params().fresh_level(), ctx.params().scale(ctx.params().fresh_level()));
+        let slots = Plaintext::encode_real(&ctx, &query.slots[0], scale, level).expect("slots");
+        let secret = KeyGenerator::new(&ctx, seed.clone()).secret_key();
+        let block = secret.encrypt(&ctx, &slots, &seed).expect("a ciphertext");
+        let header = Header { kind: Kind::Query, model: bert.identity().to_owned(), shape: query.shape };
+        let bytes = encode(&ctx, &header, &[block]).expect("a message");
+        (ctx, bytes)
+    }
+
+    /// The message with its header changed, and the length and checksum that belong to it: what a hostile peer sends.
+    fn forged(bytes: &[u8], change: impl FnOnce(String) -> String) -> Vec<u8> {
+        let length = u32::from_le_bytes(*bytes[10..].first_chunk().expect("a length")) as usize;
+        let text = change(String::from_utf8(bytes[14..14 + length].to_vec()).expect("JSON"));
+        let mut forged = bytes[..10].to_vec();
+        forged.extend((text.len() as u32).to_le_bytes());
+        forged.extend(text.as_bytes());
+        forged.extend(&bytes[14 + length..bytes.len() - 32]);
+        let digest = Sha256::digest(&forged);
+        forged.extend(digest);
+        forged
+    }
+
+    #[test]
+    fn truncated_and_changed_messages_are_refused() {
+        let (ctx, bytes) = query();
+        assert_eq!(decode(&ctx, &bytes, Kind::Query).expect("undamaged").1.len(), 1);
+        for length in (0..600).chain([bytes.len() - 33, bytes.len() - 1]) {
+            assert!(decode(&ctx, &bytes[..length], Kind::Query).is_err(), "{length} bytes");
+        }
+        for at in (0..600).chain([bytes.len() - 33, bytes.len() - 1]) {
+            let mut changed = bytes.clone();
+            changed[at] ^= 4;
+            assert!(decode(&ctx, &changed, Kind::Query).is_err(), "byte {at}");
+        }
+        assert!(matches!(header(b"PK\x03\x04 and more", Kind::Query), Err(Error::NotAMessage)));
+        let newer = [&bytes[..8], &[2, 0], &bytes[10..]].concat();
+        assert!(matches!(header(&newer, Kind::Query), Err(Error::Version { have: 2, want: 1 })));
+        assert!(matches!(
+            header(&bytes, Kind::Result),
+            Err(Error::OtherKind { have: Kind::Query, want: Kind::Result })
+        ));
+    }
+
+    /// A checksum stops no forger: each of these carries a right one.
+    #[test]
+    fn forged_headers_are_refused() {
+        let (ctx, bytes) = query();
+        let replace = |from: &'static str, to: &'static str| {
+            forged(&bytes, |text| {
+                assert!(text.contains(from), "{text}");
+                text.replacen(from, to, 1)
+            })
+        };
+        for (from, to) in [
+            ("{", "["),
+            ("{", "{\"deep\":[[[[[[[[[["),
+            ("\"ciphertexts\":1", "\"ciphertexts\":0"),
+            ("\"ciphertexts\":1", "\"ciphertexts\":2"),
+            ("\"ciphertexts\":1", "\"ciphertexts\":18446744073709551615"),
+            ("\"tokens\":5", "\"tokens\":0"),
+            ("\"padded_tokens\":16", "\"padded_tokens\":18446744073709551615"),
+            ("\"slots\":256", "\"slots\":0"),
+            ("\"model\":\"", "\"model\":\"\\u001b[2J"),
+        ] {
+            let refused = decode(&ctx, &replace(from, to), Kind::Query);
+            assert!(matches!(refused, Err(Error::DamagedMessage { .. })), "{to}");
+        }
+        let long = forged(&bytes, |text| format!("{text}{}", " ".repeat(MAX_HEADER_BYTES)));
+        assert!(matches!(header(&long, Kind::Query), Err(Error::DamagedMessage { .. })));
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let (ctx, bytes) = query();
+        let (header, blocks) = decode(&ctx, &bytes, Kind::Query).expect("undamaged");
+        let many = vec![blocks[0].clone(); MAX_CIPHERTEXTS + 1];
+        assert!(matches!(encode(&ctx, &header, &many), Err(Error::TooManyCiphertexts { .. })));
+        let nameless = Header { model: String::new(), ..header };
+        assert!(matches!(encode(&ctx, &nameless, &blocks), Err(Error::BadHeader { .. })));
+    }
+}
