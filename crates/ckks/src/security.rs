@@ -15,7 +15,7 @@
 
 /// log2 of the largest modulus `QP` with 128 bits of classical security for a uniform ternary secret and error
 /// deviation 3.19. Source: Bossuat et al., *Security Guidelines for Implementing Homomorphic Encryption*, IACR
-/// Communications in Cryptology 1(4), 2024, tables for ternary secrets, made with the Lattice Estimator at commit 8f1ff7e
+/// Communications in Cryptology 1(4), 2024, tables for ternary secrets, made with the Lattice Estimator at commit 8f1ff7e, cost model MATZOV
 /// (the one that the paper's companion repository, FHE-Security-Guidelines, pins). Rings without a row are refused.
 const TERNARY_128: &[(u32, f64)] = &[(13, 214.0), (14, 430.0), (15, 868.0), (16, 1747.0), (17, 3523.0)];
 
