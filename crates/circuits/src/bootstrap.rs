@@ -10,7 +10,7 @@ use aegis_ckks::{BootstrapSpec, Ciphertext, Context, Evaluator, KeyRequest, Leve
 
 use crate::dft::{self, DiagonalMatrix, coeffs_to_slots, slots_to_coeffs};
 use crate::eval_mod::EvalMod;
-use crate::linear_transform::{Encoded, LinearTransform};
+use crate::linear_transform::{EncodedDiagonals, LinearTransform};
 use crate::{Error, Result};
 
 /// Baby steps of a CoeffsToSlots stage. With 8, the keys of all rotations of three stages at N = 2^16 take 4.7 GiB;
@@ -37,7 +37,7 @@ struct Stage {
     matrix: DiagonalMatrix,
     transform: LinearTransform,
     /// `None` where the weights are encoded on the fly: the first stage, whose scale follows the input's.
-    weights: Option<Encoded>,
+    weights: Option<EncodedDiagonals>,
 }
 
 impl Stage {
@@ -123,7 +123,12 @@ impl Bootstrapper {
 
     /// Bytes of the encoded matrices on the device.
     pub fn bytes(&self) -> u64 {
-        self.to_coeffs.iter().chain(&self.to_slots).flat_map(|s| &s.weights).map(Encoded::bytes).sum()
+        self.to_coeffs
+            .iter()
+            .chain(&self.to_slots)
+            .flat_map(|s| &s.weights)
+            .map(EncodedDiagonals::bytes)
+            .sum()
     }
 
     /// The keys that a bootstrap needs, each at the level of its use.

@@ -60,9 +60,3 @@ pub enum Error {
     #[error(transparent)]
     Ckks(#[from] aegis_ckks::Error),
 }
-
-impl From<aegis_hal::Error> for Error {
-    fn from(e: aegis_hal::Error) -> Self {
-        Self::Ckks(e.into())
-    }
-}

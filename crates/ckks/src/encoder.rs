@@ -221,10 +221,7 @@ impl Plaintext {
     /// Encodes a vector whose length divides N/2, repeated periodically. Fails where it does not fit the modulus of the
     /// level at this scale: it would decrypt to something else. (The noise is not counted: leave it a bit.)
     pub fn encode(ctx: &Context, values: &[Complex64], scale: f64, level: Level) -> Result<Self> {
-        let max = ctx.params().max_level();
-        if level > max {
-            return Err(Error::LevelTooHigh { have: level, max });
-        }
+        ctx.params().check_level(level)?;
         let rounded = ctx.encoder().round(values, scale)?;
         let digest = rounded.digest();
         Ok(Self { poly: ctx.encoder().place(rounded, ctx.params().basis(level))?, level, scale, digest })

@@ -33,6 +33,24 @@ pub enum Error {
         /// The highest level.
         max: Level,
     },
+    /// Operands at different levels where one is needed.
+    #[error("operands at levels {left:?} and {right:?}; bring them together with `adjust`")]
+    LevelMismatch {
+        /// Level of the first operand.
+        left: Level,
+        /// Level of the second operand.
+        right: Level,
+    },
+    /// Too many operands, or too few.
+    #[error("{have} {what}, expected {want}")]
+    Count {
+        /// What was counted.
+        what: &'static str,
+        /// How many there are.
+        have: usize,
+        /// How many are needed.
+        want: usize,
+    },
     /// Operands at one level have different scales, so that their sum would mean nothing.
     #[error(
         "scales 2^{:.6} and 2^{:.6} at level {level:?} do not match; rescale products, or `adjust` one operand from a level above",

@@ -122,8 +122,7 @@ impl Evaluator {
         self.counters.key_switches.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Adds `count` to the products with plaintext vectors: for circuits that launch such products themselves.
-    pub fn count_plain_products(&self, count: u64) {
+    pub(crate) fn count_plain_products(&self, count: u64) {
         self.counters.plain_products.fetch_add(count, Ordering::Relaxed);
     }
 
@@ -317,6 +316,8 @@ impl Evaluator {
     pub fn relinearize_rescale(&self, product: Product) -> Result<Ciphertext> {
         self.check_product(&product)?;
         let (dev, level) = (self.ctx.device(), product.level);
+        let too_low = Error::LevelTooLow { op: "relinearize_rescale", need: Level(1), have: level };
+        let below = level.down(1).ok_or(too_low)?;
         let basis = self.params().basis(level).clone();
         let key = self.keys.relinearization(level)?;
         let mut extended = self.inner_product(&self.decompose(product.poly.slice(1, 1), level)?, key)?;
@@ -325,7 +326,7 @@ impl Evaluator {
             let (target, kernel) = (extended.slice_mut(component, 1), Kernel::ScalarMulAdd(p.clone()));
             dev.launch(&kernel, &basis, target, &[product.poly.slice(at, 1)])?;
         }
-        self.mod_down_rescale(extended.view(), level, product.scale)
+        self.divide_special_rescale(extended.view(), (level, below), product.scale)
     }
 
     /// `a * p`, not rescaled. The plaintext must reach the level of `a`. Scale: the product of the scales.
@@ -507,7 +508,7 @@ impl Evaluator {
         self.check_id("the product", p.key_id)
     }
 
-    fn check_id(&self, what: &'static str, have: KeyId) -> Result<()> {
+    pub(crate) fn check_id(&self, what: &'static str, have: KeyId) -> Result<()> {
         let want = self.keys.id();
         if have == want { Ok(()) } else { Err(Error::ForeignKey { what, have, want }) }
     }
@@ -529,7 +530,7 @@ pub fn same_scale(a: f64, b: f64) -> bool {
     (a / b - 1.0).abs() < SCALE_TOLERANCE
 }
 
-fn check_scales(left: f64, right: f64, level: Level) -> Result<()> {
+pub(crate) fn check_scales(left: f64, right: f64, level: Level) -> Result<()> {
     if same_scale(left, right) { Ok(()) } else { Err(Error::ScaleMismatch { left, right, level }) }
 }
 

@@ -331,6 +331,11 @@ impl KeyGenerator {
     pub fn evaluation_keys(&self, secret: &SecretKey, request: &KeyRequest) -> Result<EvaluationKeys> {
         secret.check(&self.ctx)?;
         let params = self.ctx.params();
+        request
+            .relinearization
+            .iter()
+            .chain(request.galois.values())
+            .try_for_each(|l| params.check_level(*l))?;
         let relinearization = request.relinearization.map(|l| self.relinearization(secret, l)).transpose()?;
         let galois = request
             .galois
@@ -352,7 +357,7 @@ impl KeyGenerator {
     }
 
     fn relinearization(&self, secret: &SecretKey, level: Level) -> Result<SwitchingKey> {
-        let ext = self.ctx.extended_basis(level);
+        let ext = self.ctx.params().extended_basis(level);
         let s = SecretPoly::upload(&self.ctx, &secret.coefficients, &ext)?;
         let mut square = self.fresh_secret(&ext)?;
         self.launch(&Kernel::Mul, &ext, &mut square, &[s.poly.view(), s.poly.view()])?;
@@ -362,7 +367,7 @@ impl KeyGenerator {
     /// The key is made for the *inverse* map applied to the target secret, so that a rotation multiplies digits by the
     /// key first and permutes the two resulting polynomials last, instead of permuting every digit.
     fn galois(&self, secret: &SecretKey, map: Galois, level: Level) -> Result<SwitchingKey> {
-        let ext = self.ctx.extended_basis(level);
+        let ext = self.ctx.params().extended_basis(level);
         let s = SecretPoly::upload(&self.ctx, &secret.coefficients, &ext)?;
         let mut target = self.fresh_secret(&ext)?;
         let inverse = map.inverse(self.ctx.params().n());
@@ -395,7 +400,7 @@ impl KeyGenerator {
             SwitchingKey { level: Level(0), poly: self.pairs(&recipe)?, seed: recipe.public_seed() };
 
         let top = params.max_level();
-        let ext = self.ctx.extended_basis(top);
+        let ext = self.ctx.params().extended_basis(top);
         let dense = SecretPoly::upload(&self.ctx, &secret.coefficients, &ext)?;
         let sparse = SecretPoly::upload(&self.ctx, &sparse, &ext)?;
         let to_dense = self.switching_key(&dense, &sparse, top, self.streams(secret, ("to dense", 0)))?;
@@ -410,7 +415,7 @@ impl KeyGenerator {
         streams: Seed,
     ) -> Result<SwitchingKey> {
         let params = self.ctx.params();
-        let (digits, basis) = (&params.digits(level), &self.ctx.extended_basis(level));
+        let (digits, basis) = (&params.digits(level), &self.ctx.params().extended_basis(level));
         let recipe =
             Recipe { target, source: Some(source), digits, special: params.special(), basis, streams };
         Ok(SwitchingKey { level, poly: self.pairs(&recipe)?, seed: recipe.public_seed() })

@@ -205,6 +205,12 @@ impl Params {
         Level(self.bootstrap().map_or(0, |b| b.slots_to_coeffs))
     }
 
+    /// Fails above the top of the chain.
+    pub(crate) fn check_level(&self, level: Level) -> Result<(), crate::Error> {
+        let max = self.max_level();
+        if level <= max { Ok(()) } else { Err(crate::Error::LevelTooHigh { have: level, max }) }
+    }
+
     /// The limbs of a ciphertext at this level, bottom up. Panics above the top.
     pub fn basis(&self, level: Level) -> &Basis {
         &self.0.bases[level.0 as usize]

@@ -111,7 +111,7 @@ fn masks_and_keys_are_uniform() {
     let keys: Vec<_> = t.ev.keys().switching_keys().collect();
     assert_eq!(keys.len(), 4, "relinearisation, rotation, to the sparse secret and back");
     assert_eq!(keys[2].poly().basis(), &t.ctx.params().encapsulation_basis());
-    assert_eq!(keys[3].poly().basis(), &t.ctx.extended_basis(t.ctx.params().max_level()));
+    assert_eq!(keys[3].poly().basis(), &t.ctx.params().extended_basis(t.ctx.params().max_level()));
 
     let polys =
         ciphertexts.iter().map(|c| c.poly()).chain([public.poly()]).chain(keys.iter().map(|k| k.poly()));
