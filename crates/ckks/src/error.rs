@@ -90,6 +90,16 @@ pub enum Error {
         /// Name of the context's parameters.
         want: String,
     },
+    /// Keys asked for in another ring than that of the parameters.
+    #[error(
+        "keys for a ring of degree {have} in one of {want}; make the request with the degree of the parameters"
+    )]
+    WrongRing {
+        /// Degree of the request.
+        have: usize,
+        /// Degree of the parameters.
+        want: usize,
+    },
     /// A number that is no scale.
     #[error("{scale} is not a scale; it must be finite and above zero, and is usually that of the level")]
     InvalidScale {

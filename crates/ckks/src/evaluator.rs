@@ -426,7 +426,7 @@ impl Evaluator {
             // Exactly the scale asked for: a difference that is kept doubles with every product.
             return Ok(a.relabel(level, scale));
         }
-        let above = Level(level.0 + 1);
+        let above = level.up(1);
         let mismatch = Error::ScaleMismatch { left: a.scale(), right: scale, level };
         if a.level() < above || scale * self.params().rescale_factor(above) / a.scale() < LEAST_ADJUSTMENT {
             return Err(mismatch);

@@ -54,12 +54,12 @@ impl Evaluator {
     /// polynomial I, since the lift happens under the ephemeral sparse secret. Scale unchanged.
     pub fn mod_raise(&self, a: &Ciphertext) -> Result<Ciphertext> {
         self.check_keys(a)?;
-        if a.level() != Level(0) {
-            return Err(Error::LevelTooHigh { have: a.level(), max: Level(0) });
+        if a.level() != Level::BASE {
+            return Err(Error::LevelTooHigh { have: a.level(), max: Level::BASE });
         }
         let keys = self.keys().encapsulation()?;
         let dev = self.context().device();
-        let (base, top) = (self.params().basis(Level(0)), self.params().max_level());
+        let (base, top) = (self.params().basis(Level::BASE), self.params().max_level());
         let low = self.params().encapsulation_basis();
         let special = low.minus(base);
 

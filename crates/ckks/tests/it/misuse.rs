@@ -151,7 +151,7 @@ fn missing_keys() {
         let cases = vec![
             ("apply_galois", t.ev.apply_galois(&x, map).map(drop)),
             ("rotate_hoisted", t.ev.rotate_hoisted(&x, &hoisted, map).map(drop)),
-            ("rotate_all_extended", t.ev.rotate_all_extended(&[x.clone()], &[map]).map(drop)),
+            ("rotate_all_extended", t.ev.rotate_all_extended(std::slice::from_ref(&x), &[map]).map(drop)),
             ("rotate_extended", t.ev.rotate_extended(&ext, map).map(drop)),
         ];
         let galois = KeyPurpose::Galois(map);
@@ -287,7 +287,7 @@ fn extended_operands_that_do_not_fit() {
     let x = t.encrypt(&random_values(32, SEED));
     let low = t.ev.drop_to(&x, Level(1)).unwrap();
     let maps = [Galois::IDENTITY, Galois::rotation(1, t.ctx.params().n())];
-    let run = t.ev.rotate_all_extended(&[x.clone()], &maps).unwrap();
+    let run = t.ev.rotate_all_extended(std::slice::from_ref(&x), &maps).unwrap();
     let (mut one, beneath) = (extended(&t.ev, &x), extended(&t.ev, &low));
     let none: [std::result::Result<_, Error>; 0] = [];
     let count = vec![
@@ -327,4 +327,19 @@ fn extended_pair(t: &Setup, run: &Extended) -> Extended {
     let rows = (0..4).map(|i| Ok::<_, Error>(Some(random_values(32, SEED + i))));
     let two = Weights::encode(&t.ctx, (run.level(), 1.0), (run.count(), 32), rows).unwrap();
     t.ev.weighted_sums(&two, run, None).unwrap()
+}
+
+/// A rotation is another Galois map in another ring: keys of two rings at once would rotate by something else.
+#[test]
+fn requests_of_another_ring() {
+    let t = setup();
+    let n = t.ctx.params().n();
+    let own = KeyRequest::new(n).rotation(1, TOP);
+    let other = KeyRequest::new(2 * n).rotation(1, TOP);
+    for request in [&other, &own.clone().merge(&other), &KeyRequest::new(n).merge(&own.clone().merge(&other))]
+    {
+        let refused = t.generator.evaluation_keys(&t.secret, request);
+        assert!(matches!(refused, Err(Error::WrongRing { have, want }) if (have, want) == (2 * n, n)));
+    }
+    assert!(t.generator.evaluation_keys(&t.secret, &own.merge(&KeyRequest::new(n))).is_ok());
 }
