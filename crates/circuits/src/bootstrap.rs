@@ -87,7 +87,7 @@ impl Bootstrapper {
             return Err(Error::TooLarge { params: params.name().to_owned(), bytes, max: MAX_MATRIX_BYTES });
         }
         let down_from = |top: Level, matrices: Vec<DiagonalMatrix>| {
-            let stage = |(i, matrix)| Stage::new(matrix, Level(top.0 - i as u32));
+            let stage = |(i, matrix)| Stage::new(matrix, top.lowered(i as u32));
             matrices.into_iter().enumerate().map(stage).collect::<Result<Vec<_>>>()
         };
         let to_coeffs = slots_to_coeffs(slots, spec.slots_to_coeffs as usize);
@@ -251,7 +251,7 @@ impl Bootstrapper {
 
     /// Level at which CoeffsToSlots ends and EvalMod begins.
     pub(crate) fn split_level(&self) -> Level {
-        Level(self.params().max_level().0 - self.spec.coeffs_to_slots)
+        self.params().max_level().lowered(self.spec.coeffs_to_slots)
     }
 
     /// Rotations whose sum projects to polynomials in `X^(N/2n)`, the ring of vectors of n slots.
@@ -265,7 +265,7 @@ impl Bootstrapper {
         if i + 1 == self.to_coeffs.len() {
             self.params().base_modulus() as f64 / f64::from(self.spec.message_ratio_log2).exp2()
         } else {
-            self.params().scale(Level(self.to_coeffs[i].level.0 - 1))
+            self.params().scale(self.to_coeffs[i].level.lowered(1))
         }
     }
 
@@ -287,11 +287,12 @@ fn matrix_bytes(params: &Params, spec: &BootstrapSpec, slots: usize) -> u64 {
     let low = dft::layers(slots, spec.slots_to_coeffs as usize);
     let high: Vec<u32> = dft::layers(slots, spec.coeffs_to_slots as usize).into_iter().rev().collect();
     // The first matrix of SlotsToCoeffs and the last one of CoeffsToSlots have the shortest diagonals.
-    let levels = (0..low.len()).map(|i| params.base_level().0 - i as u32);
-    let levels = levels.chain((0..high.len()).map(|i| params.max_level().0 + 1 - (high.len() - i) as u32));
+    let levels = (0..low.len()).map(|i| params.base_level().lowered(i as u32));
+    let levels =
+        levels.chain((0..high.len()).map(|i| params.max_level().lowered((high.len() - 1 - i) as u32)));
     let sizes = dft::sizes(&low, slots).into_iter().chain(dft::sizes(&high, slots));
-    let bytes = |((diagonals, period), level): ((usize, usize), u32)| {
-        let words = (2 * period).min(params.n()) * params.extended_basis(Level(level)).len();
+    let bytes = |((diagonals, period), level): ((usize, usize), Level)| {
+        let words = (2 * period).min(params.n()) * params.extended_basis(level).len();
         diagonals as u64 * (16 * period + 8 * words) as u64
     };
     sizes.zip(levels).map(bytes).sum()

@@ -164,7 +164,7 @@ impl LinearTransform {
     /// Applies the map to inputs of equal level and scale, encoding the weights on the fly. The outputs are one level
     /// lower, at its canonical scale.
     pub fn apply(&self, ev: &Evaluator, xs: &[Ciphertext], d: &dyn Diagonals) -> Result<Vec<Ciphertext>> {
-        let below = Level(self.level(xs)?.0.saturating_sub(1));
+        let below = self.level(xs)?.lowered(1);
         self.apply_to(ev, xs, d, ev.params().scale(below))
     }
 
@@ -222,7 +222,7 @@ impl LinearTransform {
         if let Some(x) = xs.iter().find(|x| x.level() != level || !same_scale(x.scale(), scale)) {
             return Err(Error::Unaligned { left: level, right: x.level() });
         }
-        if level == Level(0) {
+        if level == Level::BASE {
             return Err(Error::TooDeep { circuit: "a linear transform", depth: 1, have: level });
         }
         Ok(level)
