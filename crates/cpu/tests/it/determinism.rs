@@ -7,7 +7,7 @@ use aegis_hal::{Backend, Host, Kernel, Poly, Result, Shape};
 use aegis_ring::{Basis, Galois, LimbId, Rns};
 use proptest::prelude::*;
 
-use crate::conformance::ring;
+use crate::conformance::{cpu, ring};
 
 /// A program that touches every kernel, on data from `seed`; all that it leaves.
 fn program(dev: &Cpu, seed: u64, terms: usize, run: usize) -> Result<Vec<u64>> {
@@ -59,11 +59,11 @@ proptest! {
     #[test]
     fn same_bits_everywhere(seed: u64, log_n in 3u32..12, terms in 1usize..40, run_log2 in 0u32..8) {
         let run = 1 << run_log2.min(log_n);
-        let reference = Cpu::with_isa(ring(log_n), 1, Isa::Portable).unwrap();
+        let reference = cpu(ring(log_n), 1, Isa::Portable);
         let want = program(&reference, seed, terms, run).unwrap();
         for isa in Isa::available() {
             for threads in [1, 2, 5] {
-                let dev = Cpu::with_isa(ring(log_n), threads, isa).unwrap();
+                let dev = cpu(ring(log_n), threads, isa);
                 let have = program(&dev, seed, terms, run).unwrap();
                 prop_assert!(have == want, "{isa:?}, {threads} threads, N = 2^{log_n}");
             }
