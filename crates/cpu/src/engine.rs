@@ -173,8 +173,7 @@ impl Engine {
             Kernel::ModUp { from } => self.mod_up(from, limbs, out, ins[0]),
             Kernel::ModDown { from } => self.mod_down(from, limbs, out, ins.first().copied())?,
             Kernel::InnerProduct { terms, accumulate } => {
-                let (terms, accumulate) = (*terms, *accumulate);
-                self.inner_product(limbs, Product { terms, accumulate, out, w: ins[0], x: ins[1] });
+                self.inner_product(limbs, &Product::new(*terms, *accumulate, out, [ins[0], ins[1]]));
             }
             elementwise => self.elementwise(elementwise, limbs, out, &ins),
         }

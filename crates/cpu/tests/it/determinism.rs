@@ -70,3 +70,36 @@ proptest! {
         }
     }
 }
+
+/// The vector code adds so many halves of products before it reduces, and no more.
+#[test]
+fn inner_products_of_thousands_of_terms_have_equal_bits() {
+    const LOG_N: u32 = 4;
+    let (rns, n) = (ring(LOG_N), 1usize << LOG_N);
+    let basis: Basis = [0, 2].map(LimbId).into_iter().collect();
+    let largest = |batch: usize, n: usize| -> Host {
+        let row = |l| vec![rns.modulus(l).value() - 1; n];
+        Host::Residues((0..batch).flat_map(|_| basis.iter().flat_map(row)).collect())
+    };
+    for terms in [1024, 3999, 4000, 4001, 9000] {
+        for (weight_n, accumulate) in [(n, false), (n, true), (n / 2, true), (2, false), (2, true), (1, true)]
+        {
+            // The largest residues, which overflow first: each product is 1, and the old content -1.
+            let want: Vec<u64> = (0..6)
+                .flat_map(|_| basis.iter())
+                .flat_map(|l| vec![(terms - u64::from(accumulate)) % rns.modulus(l).value(); n])
+                .collect();
+            for isa in Isa::available() {
+                let dev = cpu(Arc::clone(&rns), 2, isa);
+                let terms = terms as usize;
+                let upload =
+                    |batch, n| dev.upload(Shape::new(batch, basis.clone(), n), largest(batch, n)).unwrap();
+                let (mut out, w, x) = (upload(6, n), upload(3 * terms, weight_n), upload(2 * terms, n));
+                let kernel = Kernel::InnerProduct { terms, accumulate };
+                dev.launch(&kernel, &basis, out.view_mut(), &[w.view(), x.view()]).unwrap();
+                let have = dev.download(out.view()).unwrap();
+                assert!(have == want, "{isa:?}, {terms} terms, weights of {weight_n}, {accumulate}");
+            }
+        }
+    }
+}
