@@ -20,18 +20,19 @@ pub(crate) struct Operand {
 }
 
 impl Operand {
-    /// Fails with `WrongDevice` for a buffer of another device.
+    /// Fails with `WrongDevice` for a buffer of another device, and on a poisoned one.
     pub(crate) fn new(pool: &Arc<Pool>, view: View<'_>) -> Result<Self> {
         let buffer = view.poly().buffer::<Arc<Buffer>>()?;
         if !buffer.is_of(pool) {
             return Err(Error::WrongDevice);
         }
+        buffer.check()?;
         Self::of(Arc::clone(buffer), view.poly().shape(), view.first(), view.count())
     }
 
-    /// All of a buffer that no handle shares.
-    pub(crate) fn scratch(buffer: Arc<Buffer>, shape: &Shape) -> Result<Self> {
-        Self::of(buffer, shape, 0, shape.batch())
+    /// A buffer for the running job alone.
+    pub(crate) fn scratch(pool: &Arc<Pool>, shape: &Shape) -> Result<Self> {
+        Self::of(Arc::new(Buffer::new(pool, shape.words())), shape, 0, shape.batch())
     }
 
     /// The polynomials `first..first + count` of a buffer of this shape. Refuses what reaches beyond the words of the
@@ -45,14 +46,24 @@ impl Operand {
         Ok(Self { buffer, basis: shape.basis().clone(), first, count, n: shape.n() })
     }
 
-    /// Makes the words accessible to the tasks of the running job.
+    /// Makes the words accessible to the tasks of the running job. Fails when there is no memory for them, and on a
+    /// poisoned buffer.
     ///
     /// # Safety
     /// Only from the executor, outside the parallel part of a job.
-    pub(crate) unsafe fn open(&self) -> Rows<'_> {
+    pub(crate) unsafe fn open(&self) -> Result<Rows<'_>> {
         // SAFETY: passed on.
-        let words = unsafe { self.buffer.materialise() };
-        Rows { operand: self, words }
+        let words = unsafe { self.buffer.materialise() }?;
+        Ok(Rows { operand: self, words })
+    }
+
+    /// Poisons the whole buffer: see [`Buffer::poison`].
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn poison(&self, error: &Error) {
+        // SAFETY: passed on.
+        unsafe { self.buffer.poison(error) };
     }
 }
 
@@ -75,6 +86,11 @@ impl<'a> Rows<'a> {
 
     pub(crate) fn count(&self) -> usize {
         self.operand.count
+    }
+
+    /// Number of limbs of a polynomial.
+    pub(crate) fn limbs(&self) -> usize {
+        self.operand.basis.len()
     }
 
     /// Where `limb` stands in a polynomial. The launch was checked, so it is there.

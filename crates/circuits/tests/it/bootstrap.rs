@@ -7,7 +7,7 @@ use aegis_ckks::{
     Context, Evaluator, KeyRequest, Level, N16_B13_S40, Params, insecure_bootstrap_spec,
     insecure_levelled_spec,
 };
-use aegis_cpu::{Cpu, Isa};
+use aegis_cpu::{Cpu, CpuOptions, Isa};
 use aegis_hal::Trace;
 use num_complex::Complex64;
 
@@ -209,7 +209,8 @@ fn misuse_is_an_error() {
 fn same_bits_with_every_instruction_set_and_number_of_threads() {
     let run = |isa, threads| {
         let params = Params::insecure(insecure_bootstrap_spec(9)).unwrap();
-        let device = Cpu::with_isa(params.rns().clone(), threads, isa).unwrap();
+        let options = CpuOptions { threads, isa: Some(isa), ..CpuOptions::default() };
+        let device = Cpu::with_options(params.rns().clone(), options).unwrap();
         let setup = Setup::on(params, device);
         // A quarter of the slots: the sum of the sparse case takes part.
         let bootstrapper = Bootstrapper::new(&setup.ctx, 1 << 6).unwrap();

@@ -2,4 +2,5 @@
 mod bounds;
 mod conformance;
 mod determinism;
+mod limit;
 mod memory;
