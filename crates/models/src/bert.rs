@@ -7,6 +7,7 @@ mod plain;
 mod query;
 mod tensors;
 mod tokenizer;
+mod tokenizer_file;
 mod weights;
 
 use std::path::{Path, PathBuf};

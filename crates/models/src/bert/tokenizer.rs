@@ -1,11 +1,16 @@
-//! Text to token ids, with the limits that `tokenizer.json` carries taken off.
+//! Text to token ids.
 
 use std::path::Path;
 
-use serde_json::Value;
-use tokenizers::Tokenizer as Inner;
+use tokenizers::TokenizerImpl;
+use tokenizers::decoders::wordpiece::WordPiece as Decoder;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::processors::bert::BertProcessing;
 
 use super::config::Config;
+use super::tokenizer_file::File;
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -57,12 +62,13 @@ impl Tokens {
     }
 }
 
+/// The parts of a BERT tokenizer, by type: nothing that a file says puts another one in.
+pub(super) type Inner = TokenizerImpl<WordPiece, BertNormalizer, BertPreTokenizer, BertProcessing, Decoder>;
+
 /// The tokenizer of a model, never truncating and never padding.
 pub struct Tokenizer {
     inner: Inner,
-    unknown: Option<u32>,
-    vocabulary: usize,
-    token_types: usize,
+    unknown: u32,
     positions: usize,
 }
 
@@ -70,7 +76,7 @@ impl Tokenizer {
     /// Reads `tokenizer.json` in `dir`.
     ///
     /// # Errors
-    /// [`Error::Read`] without the file, [`Error::Tokenizer`] if it cannot be understood.
+    /// [`Error::Read`] without the file, [`Error::Tokenizer`] if it is not one of a BERT model with this configuration.
     pub fn load(dir: &Path, config: &Config) -> Result<Self> {
         let path = dir.join("tokenizer.json");
         let bytes = files::read(&path, files::SMALL)?;
@@ -78,111 +84,30 @@ impl Tokenizer {
     }
 
     fn parse(bytes: &[u8], config: &Config) -> std::result::Result<Self, String> {
-        let mut file: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-        let unknown = file.pointer("/model/unk_token").and_then(Value::as_str).map(str::to_owned);
-        let fields = file.as_object_mut().ok_or("it is not an object")?;
-        // The file of all-MiniLM-L6-v2 truncates to 128 and pads to exactly 128 tokens: texts would silently lose their
-        // end, and padding is decided by the packing. The decoder is of no use here, and reading a damaged one panics
-        // (tokenizers 0.23, `DecoderHelper`).
-        ["truncation", "padding", "decoder"].iter().for_each(|field| drop(fields.remove(*field)));
-        for name in ["normalizer", "pre_tokenizer", "post_processor", "model"] {
-            fields.get(name).filter(|part| !part.is_null()).map_or(Ok(()), check_part)?;
-        }
-        let inner: Inner = serde_json::from_value(file).map_err(|e| e.to_string())?;
-        Ok(Tokenizer {
-            unknown: unknown.and_then(|token| inner.token_to_id(&token)),
-            inner,
-            vocabulary: config.vocabulary,
-            token_types: config.token_types,
-            positions: config.positions,
-        })
+        let file: File = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        let (inner, unknown) = file.build(config.vocabulary)?;
+        Ok(Tokenizer { inner, unknown, positions: config.positions })
     }
 
     /// The tokens of `text`, `[CLS]` and `[SEP]` included.
     ///
     /// # Errors
     /// [`Error::EmptyText`], [`Error::TextTooLong`] over the positions of the model,
-    /// [`Error::OnlyUnknownTokens`], [`Error::Tokenize`] if the tokenizer does not belong to the model.
+    /// [`Error::OnlyUnknownTokens`], [`Error::Tokenize`] if the library refuses.
     pub fn encode(&self, text: &str) -> Result<Tokens> {
-        let encoding = self.inner.encode(text, true).map_err(|e| Error::Tokenize(e.to_string()))?;
+        let encoding = self.inner.encode_fast(text, true).map_err(|e| Error::Tokenize(e.to_string()))?;
         let (ids, types) = (encoding.get_ids(), encoding.get_type_ids());
-        let marks = encoding.get_special_tokens_mask();
-        if marks.first() != Some(&1) || marks.last() != Some(&1) {
-            // The constants for token 0 are those of [CLS].
-            return Err(Error::Tokenize("no special tokens mark its ends".into()));
-        }
-        let content = || ids.iter().zip(marks).filter(|&(_, &special)| special == 0);
-        if content().next().is_none() {
+        // Between [CLS] and [SEP].
+        let content = ids.get(1..ids.len().saturating_sub(1)).unwrap_or_default();
+        if content.is_empty() {
             return Err(Error::EmptyText);
         }
         if ids.len() > self.positions {
             return Err(Error::TextTooLong { tokens: ids.len(), max: self.positions });
         }
-        if self.unknown.is_some_and(|unknown| content().all(|(&id, _)| id == unknown)) {
+        if content.iter().all(|&id| id == self.unknown) {
             return Err(Error::OnlyUnknownTokens);
-        }
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.vocabulary) {
-            return Err(Error::Tokenize(format!("id {id} is outside the vocabulary of {}", self.vocabulary)));
-        }
-        if let Some(kind) = types.iter().find(|&&kind| kind as usize >= self.token_types) {
-            return Err(Error::Tokenize(format!(
-                "token type {kind} is outside the {} of the model",
-                self.token_types
-            )));
         }
         Ok(Tokens { ids: ids.to_vec(), types: types.to_vec() })
     }
-}
-
-/// The parts that tokenizers of BERT models are made of. The `tokenizers` crate has more, some of which panic on a
-/// damaged file or grow a text without bound.
-const PARTS: [&str; 15] = [
-    "Sequence",
-    "BertNormalizer",
-    "Lowercase",
-    "NFC",
-    "NFD",
-    "NFKC",
-    "NFKD",
-    "Strip",
-    "StripAccents",
-    "BertPreTokenizer",
-    "Whitespace",
-    "WhitespaceSplit",
-    "TemplateProcessing",
-    "BertProcessing",
-    "WordPiece",
-];
-
-/// Whether a part and all parts in it are known, and templates place what there is: the crate panics at the first
-/// text otherwise.
-fn check_part(part: &Value) -> std::result::Result<(), String> {
-    let kind = part.get("type").and_then(Value::as_str).unwrap_or("of no type");
-    if !PARTS.contains(&kind) {
-        return Err(format!("it has a part {kind}, which tokenizers of BERT models do not have"));
-    }
-    if kind == "TemplateProcessing" {
-        check_template(part)?;
-    }
-    let nested = ["normalizers", "pretokenizers", "processors"].iter().filter_map(|list| part.get(list));
-    nested.filter_map(Value::as_array).flatten().try_for_each(check_part)
-}
-
-fn check_template(template: &Value) -> std::result::Result<(), String> {
-    for (list, texts) in [("single", ["A", "A"]), ("pair", ["A", "B"])] {
-        for piece in template.get(list).and_then(Value::as_array).into_iter().flatten() {
-            let id = |kind: &str| piece.get(kind)?.get("id")?.as_str();
-            let defined =
-                |token: &str| template.get("special_tokens").is_some_and(|t| t.get(token).is_some());
-            match (id("SpecialToken"), id("Sequence")) {
-                (Some(token), None) if defined(token) => {}
-                (Some(token), None) => {
-                    return Err(format!("its template places {token}, which it does not define"));
-                }
-                (None, Some(text)) if texts.contains(&text) => {}
-                _ => return Err(format!("its template \"{list}\" places {piece}, which is not there")),
-            }
-        }
-    }
-    Ok(())
 }

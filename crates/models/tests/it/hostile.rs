@@ -213,14 +213,16 @@ fn damaged_tokenizers_and_configurations_are_refused() {
 }
 
 #[test]
-fn a_tokenizer_with_a_larger_vocabulary_is_refused_when_it_shows() {
-    let (dir, _) = tiny();
-    let path = dir.path().join("tokenizer.json");
-    let text = fs::read_to_string(&path).unwrap().replace("\"cat\":7", "\"cat\":700");
-    fs::write(&path, text).unwrap();
-    let bert = Bert::load(dir.path()).unwrap();
-    assert!(matches!(bert.tokenize("cat"), Err(Error::Tokenize(_))));
-    assert!(bert.tokenize("dog").is_ok());
+fn a_tokenizer_with_a_larger_vocabulary_is_refused() {
+    for (from, to) in
+        [("\"cat\":7", "\"cat\":700"), ("\"ids\":[3]", "\"ids\":[16]"), ("\"id\":4", "\"id\":16")]
+    {
+        let error = with_tokenizer(|text| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        });
+        assert!(matches!(error, Error::Tokenizer { .. }), "{to}: {error}");
+    }
 }
 
 #[test]
@@ -240,54 +242,190 @@ fn pooling_other_than_the_mean_is_refused() {
     }
 }
 
-#[test]
-fn templates_that_place_what_is_not_there_are_refused() {
+/// The refusal of the small model after `change` to its `tokenizer.json`.
+fn with_tokenizer(change: impl FnOnce(String) -> String) -> Error {
     let (dir, _) = tiny();
     let path = dir.path().join("tokenizer.json");
-    let text = fs::read_to_string(&path).unwrap();
-    for (from, to) in [("\"[SEP]\":{", "\"[XXX]\":{"), ("\"id\":\"A\"", "\"id\":\"B\"")] {
-        assert!(text.contains(from), "{from}");
-        fs::write(&path, text.replace(from, to)).unwrap();
-        assert!(matches!(refusal(dir.path()), Error::Tokenizer { .. }), "{to}");
+    fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
+    refusal(dir.path())
+}
+
+/// As [`with_tokenizer`], with the part at a JSON pointer exchanged.
+fn with_part(at: &str, part: serde_json::Value) -> Error {
+    with_tokenizer(|text| {
+        let mut file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        *file.pointer_mut(at).unwrap() = part;
+        file.to_string()
+    })
+}
+
+#[test]
+fn templates_that_place_what_is_not_there_are_refused() {
+    for (from, to) in [
+        ("\"[SEP]\":{", "\"[XXX]\":{"),
+        ("\"id\":\"A\"", "\"id\":\"B\""),
+        ("\"ids\":[2]", "\"ids\":[]"),
+        ("\"ids\":[3]", "\"ids\":[3,3]"),
+    ] {
+        let error = with_tokenizer(|text| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        });
+        assert!(matches!(error, Error::Tokenizer { .. }), "{to}: {error}");
     }
 }
 
 /// Each of these made the `tokenizers` crate panic, at loading or at the first text, or grow a text without bound.
 #[test]
 fn tokenizers_of_other_parts_are_refused() {
+    use serde_json::json;
+    let precompiled = json!({"type": "Precompiled", "precompiled_charsmap": "!!!"});
+    let grow = json!({"type": "Replace", "pattern": {"Regex": "."}, "content": "aaaaaaaaaa"});
+    for (at, part) in [
+        ("/normalizer", precompiled.clone()),
+        ("/normalizer", json!({"type": "Sequence", "normalizers": [precompiled]})),
+        ("/normalizer", json!({"type": "Sequence", "normalizers": vec![grow; 12]})),
+        ("/pre_tokenizer", json!({"type": "FixedLength", "length": 0})),
+        ("/pre_tokenizer", json!(["Whitespace"])),
+        ("/post_processor/single", json!([{"SpecialToken": ["[XXX]", 0]}, {"Sequence": ["B", 0]}])),
+        ("/post_processor/single", json!([])),
+        ("/model/type", json!("Unigram")),
+        ("/model/max_input_chars_per_word", json!(usize::MAX)),
+        ("/model/continuing_subword_prefix", json!("#".repeat(17))),
+        ("/model/unk_token", json!("[XXX]")),
+        ("/added_tokens/0/content", json!("")),
+        ("/added_tokens/0/content", json!("[XXX]")),
+        ("/added_tokens/0/id", json!(u32::MAX)),
+        ("/added_tokens/0/lstrip", json!(true)),
+    ] {
+        let error = with_part(at, part.clone());
+        assert!(matches!(error, Error::Tokenizer { .. }), "{at} = {part}: {error}");
+    }
+}
+
+/// Kinds of parts of the `tokenizers` crate. It parsed a part by its fields, whatever its kind: any of these with the fields
+/// of a template was a template, which panicked at the first text.
+const KINDS: [&str; 32] = [
+    "Sequence",
+    "BertNormalizer",
+    "Lowercase",
+    "NFC",
+    "NFD",
+    "NFKC",
+    "NFKD",
+    "Nmt",
+    "Strip",
+    "StripAccents",
+    "Replace",
+    "Prepend",
+    "Precompiled",
+    "ByteLevel",
+    "BertPreTokenizer",
+    "Whitespace",
+    "WhitespaceSplit",
+    "Punctuation",
+    "Digits",
+    "Split",
+    "Metaspace",
+    "CharDelimiterSplit",
+    "UnicodeScripts",
+    "FixedLength",
+    "TemplateProcessing",
+    "BertProcessing",
+    "RobertaProcessing",
+    "WordPiece",
+    "WordLevel",
+    "BPE",
+    "Unigram",
+    "",
+];
+
+#[test]
+fn a_template_under_any_other_kind_never_panics() {
+    use serde_json::{Value, json};
+    let bad = json!({"SpecialToken": {"id": "[XXX]", "type_id": 0}});
+    let pieces = json!([bad, {"Sequence": {"id": "B", "type_id": 0}}]);
+    let special = json!({"[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]}});
     let (dir, _) = tiny();
     let path = dir.path().join("tokenizer.json");
-    let whole: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let precompiled = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "!!!"});
-    let grow = serde_json::json!({"type": "Replace", "pattern": {"Regex": "."}, "content": "aaaaaaaaaa"});
-    let array = serde_json::json!([{"SpecialToken": ["[XXX]", 0]}, {"Sequence": ["B", 0]}]);
-    let parts = [
-        ("/normalizer", precompiled.clone()),
-        ("/normalizer", serde_json::json!({"type": "Sequence", "normalizers": [precompiled]})),
-        ("/normalizer", serde_json::json!({"type": "Sequence", "normalizers": vec![grow; 12]})),
-        ("/pre_tokenizer", serde_json::json!({"type": "FixedLength", "length": 0})),
-        ("/pre_tokenizer", serde_json::json!(["Whitespace"])),
-        ("/post_processor/single", array),
-        ("/model/type", serde_json::json!("Unigram")),
+    let whole: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for kind in KINDS.map(Value::from).into_iter().chain([json!(7), Value::Null]) {
+        for place in ["normalizer", "pre_tokenizer", "post_processor", "model", "decoder"] {
+            let part = json!({"type": kind, "single": pieces, "pair": pieces, "special_tokens": special});
+            for nested in [part.clone(), json!({"type": "Sequence", "processors": [part]})] {
+                let mut file = whole.clone();
+                file[place] = nested;
+                fs::write(&path, file.to_string()).unwrap();
+                // Fields that a part does not have are ignored, and its own may be there: what loads must embed.
+                if let Ok(bert) = Bert::load(dir.path()) {
+                    assert!(bert.embed_plain("the cat sat").is_ok(), "{place} of kind {kind}");
+                }
+            }
+        }
+    }
+}
+
+/// Every field of the file exchanged for values of every sort: whatever loads must embed or refuse.
+#[test]
+fn exchanged_fields_of_a_tokenizer_never_panic() {
+    use serde_json::{Value, json};
+    fn places(value: &Value, at: &str, all: &mut Vec<String>) {
+        let mut go = |key: String, inner: &Value| {
+            let at = format!("{at}/{key}");
+            all.push(at.clone());
+            places(inner, &at, all);
+        };
+        match value {
+            Value::Object(map) => map.iter().for_each(|(k, v)| go(k.replace('/', "~1"), v)),
+            Value::Array(list) => list.iter().enumerate().for_each(|(i, v)| go(i.to_string(), v)),
+            _ => {}
+        }
+    }
+    let (dir, _) = tiny();
+    let path = dir.path().join("tokenizer.json");
+    let whole: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut all = Vec::new();
+    places(&whole, "", &mut all);
+    let values = [
+        Value::Null,
+        json!(true),
+        json!(0),
+        json!(1),
+        json!(u32::MAX),
+        json!(u64::MAX),
+        json!(""),
+        json!(" "),
+        json!("[CLS]"),
+        json!("cat"),
+        json!("\u{301}\u{0}"),
+        json!([]),
+        json!({}),
+        json!([0]),
     ];
-    for (at, part) in parts {
-        let mut file = whole.clone();
-        *file.pointer_mut(at).unwrap() = part;
-        fs::write(&path, file.to_string()).unwrap();
-        assert!(matches!(refusal(dir.path()), Error::Tokenizer { .. }), "{at}");
+    for at in &all {
+        for value in &values {
+            let mut file = whole.clone();
+            *file.pointer_mut(at).unwrap() = value.clone();
+            fs::write(&path, file.to_string()).unwrap();
+            if let Ok(bert) = Bert::load(dir.path()) {
+                let _ = bert.embed_plain("The cats ran [SEP] on \u{301} a ZEBRA 東京.");
+            }
+        }
     }
 }
 
 #[test]
-fn a_tokenizer_that_does_not_mark_the_ends_is_refused_when_it_shows() {
+fn old_tokenizers_of_bert_mean_the_same() {
     let (dir, _) = tiny();
     let path = dir.path().join("tokenizer.json");
-    let text = fs::read_to_string(&path).unwrap();
-    for id in [2, 3] {
-        fs::write(&path, text.replace(&format!("\"ids\":[{id}]"), "\"ids\":[]")).unwrap();
-        let error = Bert::load(dir.path()).unwrap().tokenize("cat").unwrap_err();
-        assert!(matches!(error, Error::Tokenize(_)), "{error}");
-    }
+    let text = "The cats ran on the road.";
+    let expected = Bert::load(dir.path()).unwrap().tokenize(text).unwrap();
+    let mut file: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    file["model"].as_object_mut().unwrap().remove("type");
+    file["post_processor"] =
+        serde_json::json!({"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]});
+    fs::write(&path, file.to_string()).unwrap();
+    assert_eq!(Bert::load(dir.path()).unwrap().tokenize(text).unwrap(), expected);
 }
 
 #[test]
