@@ -10,7 +10,7 @@ use aegis_ckks::{
 };
 use aegis_cpu::Cpu;
 use aegis_models::{Bert, Query, QueryShape};
-use aegis_nn::placement::Plan;
+use aegis_nn::bootstraps::Plan;
 use aegis_nn::{Calibration, CtTensor, Layout, MODEL, Network, Observer};
 use anyhow::{Context as _, Result};
 

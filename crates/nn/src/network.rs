@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, OpCounts, Params};
 
+use crate::bootstraps::{Graph, Plan, Range, Step, ValueId, place};
 use crate::ops::bring;
-use crate::placement::{Graph, Plan, Range, Step, ValueId, place};
 use crate::{CtTensor, Error, Layer, Layout, Result, Tensor};
 
 /// A sequence of layers over named values, with one input and one result.
