@@ -5,8 +5,8 @@
 //! | circuit | levels | what it is |
 //! |---|---|---|
 //! | [`LinearTransform`] | 1 | block matrices by diagonals: baby and giant steps, both over QP |
-//! | [`Polynomial`] | `ceil(log2(degree + 1))` | Chebyshev basis, Paterson-Stockmeyer, coefficients by slot |
-//! | [`goldschmidt_inverse`] | 1 a step | `1 / b` with a relaxation schedule |
+//! | [`Polynomial`] | `ceil(log2(degree + 1))` | Chebyshev basis, Paterson-Stockmeyer, classes of slots |
+//! | [`goldschmidt::inverse`] | 1 a step | `1 / b` with a relaxation schedule |
 //! | [`Bootstrapper`] | ends at the fresh level | full and sparse slots, complex, real, pairs; its error is a [`Budget`] |
 //!
 //! ```
@@ -50,10 +50,11 @@
 #![forbid(unsafe_code)]
 mod bootstrap;
 mod budget;
+pub mod chebyshev;
 mod dft;
 mod error;
 mod eval_mod;
-mod inverse;
+pub mod goldschmidt;
 mod linear_transform;
 mod polynomial;
 mod sum;
@@ -63,6 +64,5 @@ pub use budget::Budget;
 pub use dft::{DiagonalMatrix, coeffs_to_slots, slots_to_coeffs};
 pub use error::{Error, Result};
 pub use eval_mod::EvalMod;
-pub use inverse::goldschmidt_inverse;
 pub use linear_transform::{Diagonals, EncodedDiagonals, LinearTransform};
 pub use polynomial::{Polynomial, PolynomialCost};

@@ -5,20 +5,24 @@
 //! `ceil(log2(d + 1))` levels. The scale wanted at the root is pushed down the recursion and met by the constants of
 //! the leaves, so that no term ever needs a level to match another one's scale.
 
-use std::collections::BTreeMap;
-use std::f64::consts::PI;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
 
 use crate::sum::{Sum, constant};
-use crate::{Error, Result};
+use crate::{Error, Result, chebyshev};
 
 /// A polynomial `sum_k c_k T_k(y)`, `y = (2 x - a - b) / (b - a)` for the range `[a, b]` of x.
 ///
-/// A coefficient is one number, or a vector that repeats over the slots: then slots have their own polynomials.
+/// Slots may fall into classes with a polynomial each. The algebra is done once for every class; vectors over the slots
+/// are made where a coefficient meets a ciphertext.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Polynomial {
+    /// For every degree one number, or one for each class.
     coefficients: Vec<Vec<f64>>,
+    /// The class of every slot of a period; a single one where all slots are alike.
+    classes: Vec<usize>,
     range: (f64, f64),
 }
 
@@ -34,77 +38,48 @@ pub struct PolynomialCost {
 impl Polynomial {
     /// The polynomial with these coefficients in the Chebyshev basis on `range`.
     pub fn chebyshev(coefficients: impl IntoIterator<Item = f64>, range: (f64, f64)) -> Result<Self> {
-        Self::chebyshev_slots(coefficients.into_iter().map(|c| vec![c]), range)
+        Self::by_class(&[coefficients.into_iter().collect()], vec![0], range)
     }
 
-    /// The same with a vector of numbers for each degree: slot j has the coefficients `c_k[j mod c_k.len()]`. Lengths
-    /// are powers of two; a vector of one number serves all slots.
-    pub fn chebyshev_slots(
-        coefficients: impl IntoIterator<Item = Vec<f64>>,
-        range: (f64, f64),
-    ) -> Result<Self> {
-        let mut coefficients: Vec<Vec<f64>> = coefficients.into_iter().collect();
+    /// The polynomial `polynomials[classes[j mod period]]` in slot j: coefficients in the Chebyshev basis on one range,
+    /// the shorter ones filled with zeros. The period, `classes.len()`, is a power of two.
+    pub fn by_class(polynomials: &[Vec<f64>], classes: Vec<usize>, range: (f64, f64)) -> Result<Self> {
         let refuse = |reason| Err(Error::Shape { what: "polynomial", reason });
         if !(range.0.is_finite() && range.1.is_finite() && range.0 < range.1) {
             return refuse(format!("the range {range:?} is empty or not finite"));
         }
-        if let Some(c) = coefficients.iter().find(|c| !c.len().is_power_of_two()) {
-            return refuse(format!("a coefficient vector of {} values, not a power of two", c.len()));
+        if !classes.len().is_power_of_two() {
+            return refuse(format!("classes for a period of {} slots, not a power of two", classes.len()));
         }
-        if coefficients.iter().flatten().any(|c| !c.is_finite()) {
+        if let Some(class) = classes.iter().find(|&&class| class >= polynomials.len()) {
+            return refuse(format!("class {class} of {}", polynomials.len()));
+        }
+        if polynomials.iter().flatten().any(|c| !c.is_finite()) {
             return refuse("a coefficient is not finite".into());
         }
-        while coefficients.len() > 1 && coefficients.last().is_some_and(|c| is_zero(c)) {
-            coefficients.pop();
-        }
+        let used: BTreeSet<usize> = classes.iter().copied().collect();
+        let coefficient = |k: usize| {
+            let of = |class: usize| polynomials[class].get(k).copied().unwrap_or(0.0);
+            let mut values = used.iter().map(|&class| of(class));
+            let first = values.next().unwrap_or(0.0);
+            if values.all(|v| v == first) { vec![first] } else { (0..polynomials.len()).map(of).collect() }
+        };
+        let count = polynomials.iter().map(Vec::len).max().unwrap_or(0);
+        let mut coefficients: Vec<Vec<f64>> = (0..count).map(coefficient).collect();
+        trim(&mut coefficients);
         if coefficients.is_empty() {
             coefficients.push(vec![0.0]);
         }
-        Ok(Self { coefficients, range })
+        Ok(Self { coefficients, classes, range })
     }
 
     /// The polynomial that equals `f` in the Chebyshev nodes of `range`. Coefficients below `2^-50` of the largest one
     /// are rounding errors and become zero, so that even and odd functions give even and odd polynomials.
     pub fn interpolate(f: impl Fn(f64) -> f64, degree: usize, range: (f64, f64)) -> Result<Self> {
-        let count = degree + 1;
-        let node = |j: usize| PI * (j as f64 + 0.5) / count as f64;
-        let (middle, half) = ((range.0 + range.1) / 2.0, (range.1 - range.0) / 2.0);
-        let values: Vec<f64> = (0..count).map(|j| f(middle + half * node(j).cos())).collect();
-        let coefficient = |k: usize| {
-            let sum: f64 = values.iter().enumerate().map(|(j, v)| v * (k as f64 * node(j)).cos()).sum();
-            sum * if k == 0 { 1.0 } else { 2.0 } / count as f64
-        };
-        let mut coefficients: Vec<f64> = (0..count).map(coefficient).collect();
+        let mut coefficients = chebyshev::interpolate(f, degree, range);
         let floor = coefficients.iter().fold(0.0, |m: f64, c| m.max(c.abs())) * (-50f64).exp2();
         coefficients.iter_mut().filter(|c| c.abs() < floor).for_each(|c| *c = 0.0);
         Self::chebyshev(coefficients, range)
-    }
-
-    /// One polynomial for every slot of a period: slot j has `choices[choose(j)]`, for `j < period`, a power of two. All
-    /// choices have the same range.
-    pub fn select<const C: usize>(
-        choices: [&Self; C],
-        choose: impl Fn(usize) -> usize,
-        period: usize,
-    ) -> Result<Self> {
-        let refuse = |reason| Err(Error::Shape { what: "polynomial", reason });
-        let picks: Vec<usize> = (0..period).map(choose).collect();
-        if let Some(pick) = picks.iter().find(|&&pick| pick >= C) {
-            return refuse(format!("choice {pick} of {C}"));
-        }
-        if choices.iter().any(|p| p.range != choices[0].range) {
-            return refuse("polynomials of different ranges in one ciphertext".into());
-        }
-        let value = |k: usize, slot: usize| {
-            let c = choices[picks[slot]].coefficients.get(k);
-            c.map_or(0.0, |c| c[slot % c.len()])
-        };
-        let vector = |k| {
-            let values: Vec<f64> = (0..period).map(|slot| value(k, slot)).collect();
-            if values.iter().all(|v| *v == values[0]) { values[..1].to_vec() } else { values }
-        };
-        let count = choices.iter().map(|p| p.coefficients.len()).max().unwrap_or(0);
-        Self::chebyshev_slots((0..count).map(vector), choices.first().map_or((-1.0, 1.0), |p| p.range))
     }
 
     /// The highest degree with a coefficient that is not zero.
@@ -114,7 +89,7 @@ impl Polynomial {
 
     /// Levels taken: `ceil(log2(degree + 1))`, and one to bring x from a range other than `[-1, 1]` to it.
     pub fn depth(&self) -> u32 {
-        levels(self.degree()) + u32::from(!self.is_normalised())
+        chebyshev::depth(self.degree()) + u32::from(!self.is_normalized())
     }
 
     /// The keys that an input at `level` needs.
@@ -123,15 +98,12 @@ impl Polynomial {
         if self.degree() < 2 { keys } else { keys.relinearize(level) }
     }
 
-    /// The value at `x` in slot `slot`, by Clenshaw's recurrence.
+    /// The value at `x` in slot `slot`.
     pub fn plain(&self, x: f64, slot: usize) -> f64 {
-        let y = (2.0 * x - self.range.0 - self.range.1) / (self.range.1 - self.range.0);
-        let (mut b1, mut b2) = (0.0, 0.0);
-        for c in self.coefficients[1..].iter().rev() {
-            (b1, b2) = (c[slot % c.len()] + 2.0 * y * b1 - b2, b1);
-        }
-        let c = &self.coefficients[0];
-        c[slot % c.len()] + y * b1 - b2
+        let class = self.classes[slot % self.classes.len()];
+        let own: Vec<f64> =
+            self.coefficients.iter().map(|c| if c.len() == 1 { c[0] } else { c[class] }).collect();
+        chebyshev::evaluate(&own, self.range, x)
     }
 
     /// The polynomial of every slot. Level: lower by [`Polynomial::depth`]. Scale: canonical.
@@ -148,50 +120,54 @@ impl Polynomial {
         }
         if self.degree() == 0 {
             let zero = ev.reinterpret(&ev.mul_scalar(x, 0.0, 1.0)?, target)?;
-            return constant(ev, &ev.drop_to(&zero, x.level().lowered(depth))?, &self.coefficients[0]);
+            let c = over_slots(&self.coefficients[0], &self.classes);
+            return constant(ev, &ev.drop_to(&zero, x.level().lowered(depth))?, &c);
         }
-        let x = if self.is_normalised() { x.clone() } else { self.normalise(ev, x)? };
-        let plan = Plan::best(&self.coefficients);
-        let mut powers = Powers::new(ev, x);
-        let offset = levels(self.degree()) - 1;
+        let x = if self.is_normalized() { x.clone() } else { self.normalize(ev, x)? };
+        let splitting = Splitting::best(&self.coefficients);
+        let mut powers = Powers::new(ev, x, &self.classes);
+        let offset = chebyshev::depth(self.degree()) - 1;
         let level = powers.level(offset)?;
         let scale = target * ev.params().rescale_factor(level);
         let mut sum = Sum::new(ev, level, scale);
-        plan.add_to(&mut sum, scale, &self.coefficients, offset, &mut powers)?;
+        splitting.add_to(&mut sum, scale, &self.coefficients, offset, &mut powers)?;
         sum.rescale()
     }
 
     /// Products and relinearisations of one evaluation.
     pub fn cost(&self) -> PolynomialCost {
-        Plan::best(&self.coefficients).cost(&self.coefficients)
+        Splitting::best(&self.coefficients).cost(&self.coefficients)
     }
 
-    fn is_normalised(&self) -> bool {
+    fn is_normalized(&self) -> bool {
         self.range == (-1.0, 1.0)
     }
 
-    fn normalise(&self, ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
+    fn normalize(&self, ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
         let (a, b) = self.range;
         let y = ev.mul_const(x, 2.0 / (b - a))?;
         Ok(ev.add_scalar(&y, -(a + b) / (b - a))?)
     }
 }
 
-/// Levels of a polynomial of this degree: `ceil(log2(degree + 1))`.
-fn levels(degree: usize) -> u32 {
-    usize::BITS - degree.leading_zeros()
-}
-
 /// Levels of `T_k`: `ceil(log2 k)`.
 fn power_depth(k: usize) -> u32 {
-    levels(k - 1)
+    chebyshev::depth(k - 1)
 }
 
 fn is_zero(c: &[f64]) -> bool {
     c.iter().all(|&c| c == 0.0)
 }
 
-/// `f(a, b)` entry by entry, on vectors that repeat.
+/// A coefficient as one number for all slots, or as a vector over a period of them.
+fn over_slots<'a>(c: &'a [f64], classes: &[usize]) -> Cow<'a, [f64]> {
+    match c {
+        [_] => Cow::Borrowed(c),
+        _ => Cow::Owned(classes.iter().map(|&class| c[class]).collect()),
+    }
+}
+
+/// `f(a, b)` class by class, where either may be one number for all.
 fn combine(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
     let len = a.len().max(b.len());
     (0..len).map(|i| f(a[i % a.len()], b[i % b.len()])).collect()
@@ -218,19 +194,19 @@ fn divide(p: &[Vec<f64>], m: usize) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
 
 /// Where the recursion stops: leaves have a degree below `babies`, a power of two.
 #[derive(Clone, Copy)]
-struct Plan {
+struct Splitting {
     babies: usize,
 }
 
-impl Plan {
-    /// The plan with the fewest relinearisations, then products.
+impl Splitting {
+    /// The one with the fewest relinearisations, then products.
     fn best(p: &[Vec<f64>]) -> Self {
-        let plans = (1..=levels(p.len() - 1).max(1)).map(|log| Self { babies: 1 << log });
-        let key = |plan: &Self| {
-            let cost = plan.cost(p);
-            (3 * cost.relinearizations + cost.products, plan.babies)
+        let all = (1..=chebyshev::depth(p.len() - 1).max(1)).map(|log| Self { babies: 1 << log });
+        let key = |splitting: &Self| {
+            let cost = splitting.cost(p);
+            (3 * cost.relinearizations + cost.products, splitting.babies)
         };
-        plans.min_by_key(key).unwrap_or(Self { babies: 2 })
+        all.min_by_key(key).unwrap_or(Self { babies: 2 })
     }
 
     /// The giant step that `p` is divided by for a result `offset` levels down and not yet rescaled; `None` when it is
@@ -252,16 +228,18 @@ impl Plan {
     ) -> Result<()> {
         let Some(m) = self.giant(p, offset) else {
             for (k, c) in p.iter().enumerate().skip(1).filter(|(_, c)| !is_zero(c)) {
-                sum.multiple(c, powers.get(k)?)?;
+                let c = over_slots(c, powers.classes);
+                sum.multiple(&c, powers.get(k)?)?;
             }
             if let Some(c) = p.first().filter(|c| !is_zero(c)) {
-                sum.constant(c);
+                sum.constant(&over_slots(c, powers.classes));
             }
             return Ok(());
         };
         let (q, r) = divide(p, m);
         if let [c] = &q[..] {
-            sum.multiple(c, powers.get(m)?)?;
+            let c = over_slots(c, powers.classes);
+            sum.multiple(&c, powers.get(m)?)?;
         } else {
             let giant = powers.get(m)?.clone();
             let above = powers.level(offset - 1)?;
@@ -275,7 +253,7 @@ impl Plan {
 
     fn cost(self, p: &[Vec<f64>]) -> PolynomialCost {
         let mut needed = BTreeMap::new();
-        let offset = levels(p.len() - 1).saturating_sub(1);
+        let offset = chebyshev::depth(p.len() - 1).saturating_sub(1);
         let mut cost = self.node_cost(p, offset, &mut needed, true);
         cost.products += needed.len();
         cost.relinearizations += needed.len();
@@ -332,11 +310,13 @@ struct Powers<'a> {
     ev: &'a Evaluator,
     top: Level,
     powers: BTreeMap<usize, Ciphertext>,
+    /// Of the polynomial that the powers are for.
+    classes: &'a [usize],
 }
 
 impl<'a> Powers<'a> {
-    fn new(ev: &'a Evaluator, x: Ciphertext) -> Self {
-        Self { ev, top: x.level(), powers: BTreeMap::from([(1, x)]) }
+    fn new(ev: &'a Evaluator, x: Ciphertext, classes: &'a [usize]) -> Self {
+        Self { ev, top: x.level(), powers: BTreeMap::from([(1, x)]), classes }
     }
 
     /// The level `offset` below x.

@@ -6,15 +6,15 @@
 
 mod fit;
 
-use aegis_nn::Tensor;
 use aegis_nn::calibration::{
     Bounds, Calibration, ExpPolynomial, GeluCalibration, InverseCalibration, LayerCalibration,
     NormCalibration, SoftmaxCalibration, TokenZero,
 };
+use aegis_nn::{Tensor, chebyshev, goldschmidt};
 
 use crate::bert::{Bert, Config, Stage, Tokens, encode_layer, gelu, moments};
 use crate::error::{Error, Result};
-use fit::{interpolate, ridge, schedule};
+use fit::ridge;
 
 /// Bounds of values that may be bootstrapped are widened by this factor.
 const MARGIN: f64 = 1.25;
@@ -227,8 +227,8 @@ impl Samples {
         let width = (range.1 - range.0).max(first.1 - first.0);
         // Degree 31 reaches 0.003 on an interval of width 20, 47 on one of 30 (measured on all-MiniLM-L6-v2).
         let degree = if width < 20.0 { 31 } else { 47 };
-        let token0 = TokenZero { range: first, cheb: interpolate(gelu, first, degree) };
-        GeluCalibration { range, cheb: interpolate(gelu, range, degree), token0 }
+        let token0 = TokenZero { range: first, cheb: chebyshev::interpolate(gelu, degree, first) };
+        GeluCalibration { range, cheb: chebyshev::interpolate(gelu, degree, range), token0 }
     }
 
     fn softmax(&self, config: &Config) -> SoftmaxCalibration {
@@ -256,13 +256,15 @@ impl Samples {
             row_constant: shift.constants.iter().map(|c| c + top).collect(),
             key_bias_offset_delta: shift.deltas,
             exp_poly: ExpPolynomial {
-                cheb: interpolate(f64::exp, range, degree),
+                cheb: chebyshev::interpolate(f64::exp, degree, range),
                 a: range.0,
                 b: range.1,
                 squarings: SQUARINGS,
             },
-            inv0: InverseCalibration { eps, schedule: schedule(eps, INVERSE_TOLERANCE) },
-            inv_next: lengths.map(|n| (n, schedule(0.8 / f64::from(n), INVERSE_TOLERANCE))).collect(),
+            inv0: InverseCalibration { eps, schedule: goldschmidt::schedule(eps, INVERSE_TOLERANCE) },
+            inv_next: lengths
+                .map(|n| (n, goldschmidt::schedule(0.8 / f64::from(n), INVERSE_TOLERANCE)))
+                .collect(),
         }
     }
 
@@ -313,5 +315,9 @@ fn norm(seen: Range, token0_scale: f64) -> NormCalibration {
         ratio if ratio < 60.0 => 31,
         _ => 63,
     };
-    NormCalibration { var_range, cheb: interpolate(|v| 1.0 / v.sqrt(), var_range, degree), token0_scale }
+    NormCalibration {
+        var_range,
+        cheb: chebyshev::interpolate(|v| 1.0 / v.sqrt(), degree, var_range),
+        token0_scale,
+    }
 }

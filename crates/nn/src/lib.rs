@@ -53,9 +53,11 @@ mod network;
 mod ops;
 mod tensor;
 
+/// The series and inverses that calibrations describe, from [`aegis_circuits`].
+pub use aegis_circuits::{chebyshev, goldschmidt};
 pub use calibration::{
     Bounds, Calibration, ExpPolynomial, GeluCalibration, InverseCalibration, LayerCalibration,
-    NormCalibration, SoftmaxCalibration, TokenZero, chebyshev, goldschmidt,
+    NormCalibration, SoftmaxCalibration, TokenZero,
 };
 pub use encoder::{Affine, EncoderWeights, Head, LayerWeights, Norm, encoder};
 pub use error::{Error, Result};

@@ -1,6 +1,6 @@
 //! Polynomials and inverses against `f64`, their depth, keys and counts.
 
-use aegis_circuits::{Polynomial, PolynomialCost, goldschmidt_inverse};
+use aegis_circuits::{Polynomial, PolynomialCost, chebyshev, goldschmidt};
 use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, insecure_levelled_spec};
 
 use crate::setup::{Setup, complex, distance, uniform};
@@ -68,9 +68,10 @@ fn a_range_costs_one_level() {
 
 #[test]
 fn slots_have_their_own_coefficients() {
-    let first = Polynomial::interpolate(|x| x.sin(), 15, (-1.0, 1.0)).unwrap();
-    let rest = Polynomial::interpolate(|x| (2.0 * x).cos(), 15, (-1.0, 1.0)).unwrap();
-    let both = Polynomial::select([&first, &rest], |slot| usize::from(slot % 8 != 0), 8).unwrap();
+    let first = chebyshev::interpolate(|x| x.sin(), 15, (-1.0, 1.0));
+    let rest = chebyshev::interpolate(|x| (2.0 * x).cos(), 15, (-1.0, 1.0));
+    let classes: Vec<usize> = (0..8).map(|slot| usize::from(slot != 0)).collect();
+    let both = Polynomial::by_class(&[first, rest], classes, (-1.0, 1.0)).unwrap();
     let xs = uniform(512, 6);
     run(&both, 4, &xs);
     for (slot, x) in xs.iter().enumerate() {
@@ -86,6 +87,12 @@ fn degenerate_polynomials() {
     run(&Polynomial::chebyshev((0..17).map(|k| f64::from(k == 16)), (-1.0, 1.0)).unwrap(), 5, &uniform(8, 1));
     assert!(Polynomial::chebyshev([f64::NAN], (-1.0, 1.0)).is_err());
     assert!(Polynomial::chebyshev([1.0, 1.0], (1.0, -1.0)).is_err());
+    assert!(Polynomial::by_class(&[vec![1.0]], vec![0, 0, 0], (-1.0, 1.0)).is_err(), "a period of three");
+    assert!(Polynomial::by_class(&[vec![1.0]], vec![], (-1.0, 1.0)).is_err(), "no slots");
+    assert!(Polynomial::by_class(&[vec![1.0]], vec![0, 1], (-1.0, 1.0)).is_err(), "a class of none");
+    // A class that no slot has does not count.
+    let same = Polynomial::by_class(&[vec![0.0, 2.0], vec![0.0, 0.0, 1.0]], vec![0, 0], (-1.0, 1.0)).unwrap();
+    assert_eq!(same.degree(), 1);
 }
 
 #[test]
@@ -115,7 +122,7 @@ fn the_inverse_takes_one_level_a_step() {
         let s = Setup::insecure(insecure_levelled_spec(10, 6));
         let level = Level(steps as u32);
         let ev = s.evaluator(&KeyRequest::new(s.ctx.params().n()).relinearize(level));
-        let out = goldschmidt_inverse(&ev, &s.encrypt_real(&xs, level), &schedule[..steps]).unwrap();
+        let out = goldschmidt::inverse(&ev, &s.encrypt_real(&xs, level), &schedule[..steps]).unwrap();
         let plain = |x: &f64| {
             let (mut a, mut b) = (1.0, *x);
             for k in &schedule[..steps] {

@@ -1,35 +1,4 @@
-//! Fits: Chebyshev interpolation, schedules of the Goldschmidt inverse, ridge regression.
-
-use std::f64::consts::PI;
-
-/// Chebyshev coefficients of the polynomial of `degree` that meets `f` at the Chebyshev points of `[a, b]`.
-///
-/// Within a factor `2 + 2/pi log(degree)` of the best polynomial, less than 5 here, for the uniform error.
-pub(super) fn interpolate(f: impl Fn(f64) -> f64, (a, b): (f64, f64), degree: usize) -> Vec<f64> {
-    let n = degree + 1;
-    let angle = |i: usize| PI * (i as f64 + 0.5) / n as f64;
-    let values: Vec<f64> = (0..n).map(|i| f((a + b) / 2.0 + (b - a) / 2.0 * angle(i).cos())).collect();
-    (0..n)
-        .map(|j| {
-            let sum: f64 = values.iter().enumerate().map(|(i, v)| v * (j as f64 * angle(i)).cos()).sum();
-            sum * if j == 0 { 1.0 } else { 2.0 } / n as f64
-        })
-        .collect()
-}
-
-/// Factors of the Goldschmidt inverse of sums in `low..=1`, until `sum * inverse` is within `tolerance` of 1.
-///
-/// A step maps `b` to `k b (2 - k b)`; `k = 2 / (1 + e)` maps the ends of `e..=1` to the same value, the new
-/// lower end.
-pub(super) fn schedule(low: f64, tolerance: f64) -> Vec<f64> {
-    let (mut factors, mut e) = (vec![], low);
-    while e < 1.0 - tolerance {
-        let k = 2.0 / (1.0 + e);
-        factors.push(k);
-        e = k * e * (2.0 - k * e);
-    }
-    factors
-}
+//! Ridge regression.
 
 /// Coefficients `w` of `y ~ rows . w + constant`, chosen for a small spread of the residuals.
 ///
@@ -89,29 +58,6 @@ fn solve(mut m: Vec<Vec<f64>>) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn interpolation_meets_a_polynomial_exactly() {
-        let c = interpolate(|x| 3.0 * x * x - x + 0.5, (-2.0, 5.0), 4);
-        for x in [-2.0, 0.3, 5.0] {
-            assert!(
-                (aegis_nn::calibration::chebyshev(&c, (-2.0, 5.0), x) - (3.0 * x * x - x + 0.5)).abs()
-                    < 1e-12
-            );
-        }
-    }
-
-    #[test]
-    fn schedules_invert_to_their_tolerance() {
-        for low in [0.5, 1e-2, 1e-4] {
-            let factors = schedule(low, 1e-3);
-            for i in 0..=100 {
-                let b = low.powf(f64::from(i) / 100.0);
-                let product = b * aegis_nn::calibration::goldschmidt(b, &factors);
-                assert!((1.0 - product).abs() <= 1e-3, "{b}: {product}");
-            }
-        }
-    }
 
     #[test]
     fn regression_finds_a_linear_law() {

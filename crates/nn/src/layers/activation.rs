@@ -1,6 +1,6 @@
 //! The activation of the feed-forward network.
 
-use aegis_circuits::Polynomial;
+use aegis_circuits::{Polynomial, chebyshev};
 use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
 
 use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor, ValidRange};
@@ -32,21 +32,21 @@ impl Gelu {
 
     /// The polynomial of every slot when the first `rows` rows are real.
     fn polynomial(&self, rows: usize) -> Result<Polynomial> {
-        let coefficient = |k: usize| {
-            let (others, first) = (self.coefficients[k], self.first.get(k).copied().unwrap_or(0.0));
-            self.layout.vector(|t, _| match t {
-                0 => first,
-                t if t < rows => others,
-                _ => 0.0,
-            })
-        };
-        Ok(Polynomial::chebyshev_slots((0..self.coefficients.len()).map(coefficient), (-1.0, 1.0))?)
-    }
-
-    fn shape(&self) -> Result<Polynomial> {
-        Ok(Polynomial::chebyshev(self.coefficients.iter().copied(), (-1.0, 1.0))?)
+        let class = self.layout.vector(|t, _| match t {
+            0 => TOKEN_0,
+            t if t < rows => OTHERS,
+            _ => PADDING,
+        } as f64);
+        let polynomials = [vec![], self.coefficients.clone(), self.first.clone()];
+        let classes = class.into_iter().map(|class| class as usize).collect();
+        Ok(Polynomial::by_class(&polynomials, classes, (-1.0, 1.0))?)
     }
 }
+
+/// Classes of slots, as indices of their polynomials.
+const PADDING: usize = 0;
+const OTHERS: usize = 1;
+const TOKEN_0: usize = 2;
 
 impl Layer for Gelu {
     fn name(&self) -> &str {
@@ -59,7 +59,7 @@ impl Layer for Gelu {
 
     fn inputs(&self) -> Vec<Port> {
         // The depth of a polynomial of this degree; leading coefficients may be zero for some tokens.
-        let depth = usize::BITS - (self.coefficients.len() - 1).leading_zeros();
+        let depth = chebyshev::depth(self.coefficients.len() - 1);
         vec![Port::new(Content::Hidden, depth)]
     }
 
@@ -74,7 +74,7 @@ impl Layer for Gelu {
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let value = |t: usize, u: f64| {
             let c = if t == 0 { &self.first } else { &self.coefficients };
-            crate::calibration::chebyshev(c, (-1.0, 1.0), u)
+            chebyshev::evaluate(c, (-1.0, 1.0), u)
         };
         Ok(vec![inputs[0].map(value)])
     }
@@ -93,7 +93,8 @@ impl Layer for Gelu {
     }
 
     fn work(&self) -> u64 {
-        let products = self.shape().map_or(20, |p| p.cost().products);
+        let shape = Polynomial::chebyshev(self.coefficients.iter().copied(), (-1.0, 1.0));
+        let products = shape.map_or(20, |p| p.cost().products);
         (2 * self.layout.hidden_blocks() * products) as u64
     }
 }

@@ -5,10 +5,10 @@
 //! the scores; the inverses run on ciphertexts of sums, and the last one multiplies the attention context
 //! instead of the scores.
 
-use aegis_circuits::{Polynomial, goldschmidt_inverse};
+use aegis_circuits::{Polynomial, goldschmidt};
 use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
 
-use crate::calibration::{ExpPolynomial, goldschmidt};
+use crate::calibration::ExpPolynomial;
 use crate::ops::{BlockSum, add_vector, bring, no_keys};
 use crate::{Content, CtTensor, Layer, Layout, MODEL, Port, Result, Tensor, ValidRange};
 
@@ -191,12 +191,12 @@ impl Layer for Inverse {
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![inputs[0].map(|_, sum| goldschmidt(sum, &self.schedule))])
+        Ok(vec![inputs[0].map(|_, sum| goldschmidt::plain(sum, &self.schedule))])
     }
 
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         inputs[0].expect(Content::RowSums, "row sums")?;
-        let invert = |sum| Ok(goldschmidt_inverse(ev, sum, &self.schedule)?);
+        let invert = |sum| Ok(goldschmidt::inverse(ev, sum, &self.schedule)?);
         let blocks = inputs[0].blocks().iter().map(invert).collect::<Result<_>>()?;
         Ok(vec![inputs[0].with(Content::RowSums, blocks)?])
     }

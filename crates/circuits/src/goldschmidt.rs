@@ -13,7 +13,7 @@ use crate::{Error, Result};
 ///
 /// A step multiplies by `k^2` without a level of its own: the product is read at a scale smaller by that factor, and
 /// an integer factor, 1 to about 4, keeps the scale within a factor of two of the canonical one.
-pub fn goldschmidt_inverse(ev: &Evaluator, b: &Ciphertext, schedule: &[f64]) -> Result<Ciphertext> {
+pub fn inverse(ev: &Evaluator, b: &Ciphertext, schedule: &[f64]) -> Result<Ciphertext> {
     let depth = schedule.len() as u32;
     if b.level().0 < depth {
         return Err(Error::TooDeep { circuit: "an inverse", depth, have: b.level() });
@@ -81,4 +81,43 @@ fn correction(ev: &Evaluator, b: &Ciphertext, k: f64, step: &Step) -> Result<Cip
 
 fn multiply(ev: &Evaluator, x: &Ciphertext, t: &Ciphertext) -> Result<Ciphertext> {
     Ok(ev.relinearize_rescale(ev.mul_no_relin(x, t)?)?)
+}
+
+/// What [`inverse`] computes, in `f64`.
+pub fn plain(b: f64, schedule: &[f64]) -> f64 {
+    let step = |(a, b): (f64, f64), k: &f64| {
+        let t = k * (2.0 - k * b);
+        (a * t, b * t)
+    };
+    schedule.iter().fold((1.0, b), step).0
+}
+
+/// The fastest schedule for `b` in `low..=1`: until `b` times its inverse is within `tolerance` of 1.
+///
+/// A step maps `b` to `k b (2 - k b)`; `k = 2 / (1 + e)` maps the ends of `e..=1` to the same value, the new lower end.
+pub fn schedule(low: f64, tolerance: f64) -> Vec<f64> {
+    let (mut factors, mut e) = (vec![], low);
+    while e < 1.0 - tolerance {
+        let k = 2.0 / (1.0 + e);
+        factors.push(k);
+        e = k * e * (2.0 - k * e);
+    }
+    factors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_invert_to_their_tolerance() {
+        for low in [0.5, 1.0 / 64.0, 1e-2, 1e-4] {
+            let factors = schedule(low, 1e-3);
+            for i in 0..=100 {
+                let b = low.powf(f64::from(i) / 100.0);
+                let product = b * plain(b, &factors);
+                assert!((1.0 - product).abs() <= 1e-3, "{b}: {product}");
+            }
+        }
+    }
 }
