@@ -3,6 +3,7 @@
 
 mod bench;
 mod cargo;
+mod check;
 mod ci;
 mod model;
 mod params;
@@ -34,6 +35,10 @@ enum Command {
     Params(params::ParamsArgs),
     /// Runs the benches of one layer
     Bench(bench::BenchArgs),
+    /// Tries every order of events in the queue of the CPU backend
+    Loom,
+    /// Looks for undefined behaviour in address arithmetic and buffers (needs a nightly toolchain with Miri)
+    Miri,
     /// Embeds one sentence under encryption with a real model and compares with the plain one
     Demo(ci::DemoArgs),
 }
@@ -46,6 +51,8 @@ fn main() -> ExitCode {
         Command::Model => model::fetch().map(|_| ()),
         Command::Params(args) => params::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Loom => check::loom(),
+        Command::Miri => check::miri(),
         Command::Demo(args) => ci::demo(&args),
     };
     match outcome {

@@ -101,7 +101,7 @@ impl Backend for Cpu {
         let out = self.operand(poly.view_mut().as_view())?;
         let limbs = poly.basis().clone();
         self.submit(move |engine| {
-            // SAFETY: a job of the executor (`Executor::submit`).
+            // SAFETY: Executor (see `operand`).
             unsafe { engine.upload(&out, &limbs, &data) }
         })?;
         Ok(poly)
@@ -110,7 +110,7 @@ impl Backend for Cpu {
     fn download(&self, view: View<'_>) -> Result<Vec<u64>> {
         let operand = self.operand(view)?;
         self.executor.wait_for(move || {
-            // SAFETY: a job of the executor (`Executor::submit`).
+            // SAFETY: Executor (see `operand`).
             unsafe { Engine::download(&operand) }
         })?
     }
@@ -127,7 +127,7 @@ impl Backend for Cpu {
             return Ok(());
         }
         self.submit(move |engine| {
-            // SAFETY: a job of the executor (`Executor::submit`).
+            // SAFETY: Executor (see `operand`).
             unsafe { engine.run(&launch) }
         })
     }

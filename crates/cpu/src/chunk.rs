@@ -1,5 +1,6 @@
 //! Memory from the system. On Linux chunks ask for huge pages: a transform of 2^16 words touches 128 small ones with
-//! strides of 32 KiB, and compact weights are gathered from thousands.
+//! strides of 32 KiB, and compact weights are gathered from thousands. Elsewhere, and under Miri, which knows no huge pages,
+//! they come from the global allocator.
 
 use std::ptr::NonNull;
 
@@ -34,12 +35,12 @@ impl Drop for Chunk {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 use linux::Memory;
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), miri))]
 use portable::Memory;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 mod linux {
     use std::ptr::NonNull;
 
@@ -78,7 +79,7 @@ mod linux {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), miri))]
 mod portable {
     use std::alloc::{Layout, alloc_zeroed, dealloc};
     use std::ptr::NonNull;

@@ -109,14 +109,14 @@ impl Engine {
     /// # Safety
     /// Only from the executor, one job at a time.
     pub(crate) unsafe fn upload(&self, out: &Operand, limbs: &Basis, data: &Host) -> Result<()> {
-        // SAFETY: passed on, outside the parallel part.
+        // SAFETY: Executor, passed on, outside the parallel part.
         let rows = unsafe { out.open() };
         // SAFETY: passed on; there are no slices.
         let rows = rows.inspect_err(|error| unsafe { out.poison(error) })?;
         let n = rows.n();
         self.parallel(rows.count() * limbs.len(), |task| {
             let (poly, position) = (task / limbs.len(), task % limbs.len());
-            // SAFETY: each task has its own row.
+            // SAFETY: Apart.
             let row = unsafe { rows.row_mut(poly, position) };
             match data {
                 Host::Residues(words) => row.copy_from_slice(&words[task * n..][..n]),
@@ -134,12 +134,12 @@ impl Engine {
     /// # Safety
     /// As for [`Engine::upload`].
     pub(crate) unsafe fn download(operand: &Operand) -> Result<Vec<u64>> {
-        // SAFETY: passed on, outside the parallel part.
+        // SAFETY: Executor, passed on, outside the parallel part.
         let rows = unsafe { operand.open() }?;
         let limbs = rows.limbs();
         let mut words = Vec::with_capacity(rows.count() * limbs * rows.n());
         for (poly, position) in (0..rows.count()).flat_map(|poly| (0..limbs).map(move |p| (poly, p))) {
-            // SAFETY: this job writes nothing.
+            // SAFETY: Executor; this job writes nothing.
             words.extend_from_slice(unsafe { rows.row(poly, position) });
         }
         Ok(words)
@@ -161,7 +161,7 @@ impl Engine {
     unsafe fn compute(&self, launch: &Launch) -> Result<()> {
         let limbs = &launch.limbs;
         // Inputs first: one that is poisoned needs no memory for the output.
-        // SAFETY: from the executor, outside the parallel part.
+        // SAFETY: Executor, outside the parallel part.
         let ins = launch.ins.iter().map(|i| unsafe { i.open() }).collect::<Result<Vec<_>>>()?;
         // SAFETY: as above.
         let out = unsafe { launch.out.open() }?;

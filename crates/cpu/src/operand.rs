@@ -1,4 +1,14 @@
 //! What a job knows of one operand.
+//!
+//! The unsafe code of this crate outside `simd` rests on these facts, which comments call by their names:
+//! * *Bounds*: `Operand::of` finds a run of polynomials to fit its buffer, and `Rows::start` asserts that a row is one
+//!   of the run. (`Shape::check` and `Kernel::check` see to it that no launch fails so.)
+//! * *Executor*: jobs run one at a time, in `Executor::submit` or on its thread, so that nothing else touches the
+//!   buffers of the running one; operands are opened before its tasks start.
+//! * *Others*: the inputs of a launch are other buffers than its output, for `Backend::launch` borrows the output
+//!   exclusively and a buffer has one `Poly`. No task writes them. Scratch has no `Poly` and is another buffer too.
+//! * *Apart*: tasks are numbered by polynomials of the run, limbs, which are distinct in a `Basis`, and blocks of words:
+//!   no two have words of the output in common.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -113,8 +123,8 @@ impl<'a> Rows<'a> {
             "polynomial {poly}, limb {position} of an operand"
         );
         let row = (o.first + poly) * o.basis.len() + position;
-        // SAFETY: by the assertion `(row + 1) * n <= (first + count) * limbs * n`, which `Operand::of` found to fit the
-        // buffer; nothing wraps for the same reason.
+        // SAFETY: Bounds. By the assertion `(row + 1) * n <= (first + count) * limbs * n`, which `Operand::of` found to fit
+        // the buffer; nothing wraps for the same reason.
         unsafe { self.words.as_ptr().add(row * o.n) }
     }
 

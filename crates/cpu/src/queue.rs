@@ -204,6 +204,9 @@ fn message(panic: &(dyn Any + Send)) -> String {
     }
 }
 
+#[cfg(all(test, aegis_loom))]
+mod models;
+
 #[cfg(all(test, not(aegis_loom)))]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};

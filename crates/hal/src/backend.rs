@@ -69,7 +69,8 @@ pub trait Backend: Send + Sync {
 
     /// A fresh buffer. Words that were never written are unspecified and may be no residues; they are those that earlier
     /// buffers of the same device left, or zero, and never those of another device or process. Who holds secrets
-    /// overwrites them before the buffer is dropped.
+    /// overwrites them before the buffer is dropped. A transform of such words is a bug of the caller, which debug
+    /// builds may report as [`Error::Device`].
     ///
     /// Fails with [`Error::OutOfMemory`] where no launch could ever write the buffer; otherwise memory may be taken later.
     fn alloc(&self, shape: Shape) -> Result<Poly>;

@@ -15,7 +15,7 @@ impl Engine {
         let table = self.conversion(from, limbs);
         self.convert(&table, from, limbs, out, |poly, start, y| {
             for (i, limb) in from.iter().enumerate() {
-                // SAFETY: the input is another buffer, which no task writes.
+                // SAFETY: Others.
                 let row = unsafe { input.row(poly, input.position(limb)) };
                 let y = &mut y[i];
                 y.copy_from_slice(&row[start..start + y.len()]);
@@ -41,12 +41,12 @@ impl Engine {
         let table = self.conversion(from, limbs);
         let source = input.unwrap_or(out);
         let remainder = self.scratch(polys, from, n)?;
-        // SAFETY: the engine runs for the executor; scratch is opened outside the parallel part.
+        // SAFETY: Executor, of which this is a job (`Engine::run`), outside its parallel parts.
         let remainder = unsafe { remainder.open() }?;
         self.parallel(polys * from.len(), |task| {
             let (i, poly) = (task / polys, task % polys);
             let limb = from.limbs()[i];
-            // SAFETY: each task has its own row of the scratch; no task of this phase writes the source.
+            // SAFETY: Apart; no task of this phase writes the source.
             let (y, x) = unsafe { (remainder.row_mut(poly, i), source.row(poly, source.position(limb))) };
             y.copy_from_slice(x);
             // The weight of the conversion rides on the scaling of the inverse transform.
@@ -74,8 +74,8 @@ impl Engine {
             let (prime, modulus) = (self.prime(limb), &self.prime(limb).modulus);
             let inverse = modulus.inv(table.product(index)).expect("distinct primes are invertible");
             let inverse = Factor::new(inverse, modulus);
-            // SAFETY: each task has its own row of the output and of the scratch, which is another buffer; so is the
-            // source, unless it is the output, and then that row is read only before it is written.
+            // SAFETY: Apart, in the output and in the scratch, and Others; in place the source is the output, of which a
+            // task reads its own row only, before it writes it.
             let row = unsafe { lifted.row_mut(poly, lifted.position(limb)) };
             self.simd.ntt(prime, self.table(limb, n), row, Ahead(None));
             // SAFETY: as above.
@@ -109,7 +109,7 @@ impl Engine {
             self.simd.overflow(table, u, &y);
             for (k, limb) in limbs.iter().enumerate() {
                 let p = self.prime(limb);
-                // SAFETY: each task has its own words of the output; the rows `y` are copies.
+                // SAFETY: Apart; the rows `y` are copies.
                 let o = unsafe { out.part_mut(poly, positions[k], start, block) };
                 self.simd.convert(p, o, &y, table.images(k), u, p.modulus.neg(table.product(k)));
             }

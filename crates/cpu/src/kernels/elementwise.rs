@@ -36,12 +36,12 @@ impl Engine {
             let limb = limbs.limbs()[index];
             let mut scratch = [[0; BLOCK]; 2];
             for start in (part * task_len..(part + 1) * task_len).step_by(block) {
-                // SAFETY: each task has its own words of the output.
+                // SAFETY: Apart.
                 let o = unsafe { out.part_mut(poly, out.position(limb), start, block) };
                 let [first, second] = &mut scratch;
                 let mut load = ins.iter().zip([first, second]).map(|(input, scratch)| {
                     let run_log2 = (n / input.n()).ilog2();
-                    // SAFETY: inputs are other buffers, which no task writes.
+                    // SAFETY: Others.
                     let row = unsafe { input.row(poly, input.position(limb)) };
                     expand(row, start, run_log2, &mut scratch[..block])
                 });

@@ -90,7 +90,7 @@ impl Engine {
         let (out_at, w_at, x_at) = (out.position(limb), w.position(limb), x.position(limb));
         let mut scratch = vec![0; if run_log2 == 0 { 0 } else { terms * block }];
         for row in 0..rows {
-            // SAFETY: inputs are other buffers, which no task writes.
+            // SAFETY: Others.
             let weight = |i| unsafe { w.row(product.weight(row, i), w_at) };
             let weights: Vec<&[u64]> = if run_log2 == 0 {
                 (0..terms).map(|i| &weight(i)[start..start + block]).collect()
@@ -102,7 +102,7 @@ impl Engine {
                 // SAFETY: as above.
                 let value = |i| unsafe { x.row(product.value(i, column), x_at) };
                 let values: Vec<&[u64]> = (0..terms).map(|i| &value(i)[start..start + block]).collect();
-                // SAFETY: each task has its own words of the output.
+                // SAFETY: Apart.
                 let o = unsafe { out.part_mut(row * columns + column, out_at, start, block) };
                 self.simd.inner_product(self.prime(limb), o, accumulate, &weights, &values);
             }
@@ -139,7 +139,7 @@ impl Engine {
         let (rows, terms, columns) = product.shape();
         let (out_at, x_at) = (out.position(limb), x.position(limb));
         for k in 0..terms * columns {
-            // SAFETY: inputs are other buffers, which no task writes.
+            // SAFETY: Others.
             let row = &unsafe { x.row(product.value(0, k), x_at) }[start..start + block];
             for (j, words) in row.as_chunks::<8>().0.iter().enumerate() {
                 values[(j * terms * columns + k) * 8..][..8].copy_from_slice(words);
@@ -147,7 +147,7 @@ impl Engine {
         }
         if accumulate {
             for (k, sum) in sums.chunks_exact_mut(block).enumerate() {
-                // SAFETY: each task has its own words of the output.
+                // SAFETY: Apart.
                 sum.copy_from_slice(unsafe { out.part_mut(k, out_at, start, block) });
             }
         }
@@ -157,7 +157,7 @@ impl Engine {
             self.simd.scalar_products(self.prime(limb), sums, accumulate, weights, values, tile);
         }
         for (k, sum) in sums.chunks_exact(block).enumerate() {
-            // SAFETY: each task has its own words of the output.
+            // SAFETY: Apart.
             unsafe { out.part_mut(k, out_at, start, block) }.copy_from_slice(sum);
         }
     }
@@ -171,7 +171,7 @@ fn pack_weights(product: &Product<'_>, limb: LimbId, scalars: Range<usize>) -> V
     // The rows of weights lie far apart: a loop of nothing but copies keeps many cache misses under way.
     let mut lines = vec![0; rows * terms * count];
     for (k, line) in lines.chunks_exact_mut(count).enumerate() {
-        // SAFETY: inputs are other buffers, which no task writes.
+        // SAFETY: Others.
         let weights = unsafe { product.w.row(product.weight(k / terms, k % terms), at) };
         line.copy_from_slice(&weights[scalars.clone()]);
     }

@@ -1,4 +1,4 @@
-//! The kernels, as methods of [`Engine`](crate::engine::Engine).
+//! The kernels, as methods of [`Engine`](crate::engine::Engine). `operand` explains the names in their SAFETY comments.
 
 mod base_conv;
 mod elementwise;

@@ -33,10 +33,10 @@ impl Engine {
         let polys = out.count();
         self.parallel(polys * limbs.len(), |task| {
             let (limb, poly) = (limbs.limbs()[task / polys], task % polys);
-            // SAFETY: each task has its own row of the output; inputs are other buffers.
+            // SAFETY: Apart.
             let row = unsafe { out.row_mut(poly, out.position(limb)) };
             if let Some(input) = ins.first() {
-                // SAFETY: no task writes inputs.
+                // SAFETY: Others.
                 row.copy_from_slice(unsafe { input.row(poly, input.position(limb)) });
             }
             let ahead = (task + 1 < polys * limbs.len()).then(|| {
@@ -52,7 +52,7 @@ impl Engine {
         let (polys, permutation) = (out.count(), self.permutation(g, out.n()));
         self.parallel(polys * limbs.len(), |task| {
             let (limb, poly) = (limbs.limbs()[task / polys], task % polys);
-            // SAFETY: each task has its own row of the output; the input is another buffer.
+            // SAFETY: Apart, and Others.
             let (row, x) =
                 unsafe { (out.row_mut(poly, out.position(limb)), input.row(poly, input.position(limb))) };
             self.simd.permute(row, x, &permutation);

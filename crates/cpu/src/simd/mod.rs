@@ -70,6 +70,11 @@ impl Prime {
             high: Factor::new(modulus.reduce(1 << 52), modulus),
         }
     }
+
+    /// True when all words are residues: in `[0, q)`.
+    fn has(&self, x: &[u64]) -> bool {
+        x.iter().all(|&word| word < self.q)
+    }
 }
 
 /// A row of the same length that will be used next. Only its address is used, and never read through.
@@ -125,19 +130,22 @@ impl Simd {
     /// Forward transform. In and out: `[0, q)`. Loads the row `ahead` into the cache on the way: only the first pass
     /// over a row waits for memory, which would be idle during the others.
     pub(crate) fn ntt(self, p: &Prime, t: &Table, x: &mut [u64], ahead: Ahead) {
+        debug_assert!(p.has(x), "a transform of words that are no residues modulo {}", p.q);
         match t {
             Table::Scalar(t) => t.forward(x),
-            // SAFETY: only a path that was found available makes such tables.
+            // SAFETY: `Simd::new` found the instructions, or `Simd::table` would not have made such a table.
             #[cfg(target_arch = "x86_64")]
             Table::Avx2(t) => unsafe { avx2::ntt(p, t, x) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Table::Ifma(t) => unsafe { ifma::ntt(p, t, x, ahead) },
         }
+        debug_assert!(p.has(x), "a transform to words that are no residues modulo {}", p.q);
     }
 
     /// Inverse transform times `n * scale`. In and out: `[0, q)`.
     pub(crate) fn intt(self, p: &Prime, t: &Table, x: &mut [u64], scale: Factor) {
+        debug_assert!(p.has(x), "an inverse transform of words that are no residues modulo {}", p.q);
         match t {
             Table::Scalar(t) => t.inverse_scaled(x, scale),
             // SAFETY: as above.
@@ -147,6 +155,7 @@ impl Simd {
             #[cfg(target_arch = "x86_64")]
             Table::Ifma(t) => unsafe { ifma::intt(p, t, x, scale) },
         }
+        debug_assert!(p.has(x), "an inverse transform to words that are no residues modulo {}", p.q);
     }
 }
 

@@ -4,3 +4,4 @@ mod conformance;
 mod determinism;
 mod limit;
 mod memory;
+mod tiny;

@@ -35,7 +35,9 @@ pub(super) fn cases(rns: &Rns) -> Vec<Case> {
     ] {
         let one = |out, ins| Case { kernel: kernel.clone(), limbs: some.clone(), out, ins };
         cases.push(one(whole(2, &all, n), vec![middle(2, &some, n)]));
-        cases.push(one(whole(1, &all, n / 4), vec![whole(1, &some, n / 4)]));
+        for words in [n / 4, 1] {
+            cases.push(one(whole(1, &all, words), vec![whole(1, &some, words)]));
+        }
         if in_place {
             cases.push(one(middle(2, &all, n), vec![]));
         }
@@ -83,12 +85,15 @@ fn conversions(all: &Basis, n: usize) -> Vec<Case> {
         for kernel in [Kernel::BaseConv { from: from.clone() }, Kernel::ModUp { from: from.clone() }] {
             let case = |out, ins| Case { kernel: kernel.clone(), limbs: to.clone(), out, ins };
             cases.push(case(middle(2, &to, n), vec![whole(2, all, n)]));
-            cases.push(case(whole(1, all, n / 2), vec![middle(1, &from, n / 2)]));
+            for words in [n / 2, 1] {
+                cases.push(case(whole(1, all, words), vec![middle(1, &from, words)]));
+            }
         }
         let kernel = Kernel::ModDown { from: from.clone() };
         let case = |out, ins| Case { kernel: kernel.clone(), limbs: to.clone(), out, ins };
         cases.push(case(middle(2, &to, n), vec![middle(2, all, n)]));
         cases.push(case(middle(2, all, n), vec![]));
+        cases.push(case(whole(1, all, 1), vec![]));
     }
     cases
 }
