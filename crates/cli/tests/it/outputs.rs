@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use aegis_ckks::{N14_L6_S40, Params, ParamsSpec};
+use aegis_ckks::{N14_L6_S40, N16_B13_S40, Params, ParamsSpec};
 
 use crate::client::{Client, TEXT};
 use crate::{aegis, refused, text};
@@ -107,4 +107,27 @@ fn parameters_of_a_strangers_choice_are_refused() {
     let allowed = aegis(&[&eval[..], &["--allow-custom-parameters"]].concat());
     let stderr = String::from_utf8_lossy(&allowed.stderr);
     assert!(allowed.status.code() == Some(2) && !stderr.contains("preset that `aegis params`"), "{stderr}");
+}
+
+/// What can be known before a network is planned for a query is checked before.
+#[test]
+fn keys_that_cannot_be_the_querys_are_refused_before_anything_is_planned() {
+    let client = Client::new();
+    let (keys, model, query, out) =
+        (client.keys(), client.model(), client.path("query.ct"), client.path("result.ct"));
+    let encrypt = ["encrypt", "--keys", text(&keys), "--model", text(&model), "--text", TEXT];
+    assert!(aegis(&[&encrypt[..], &["--out", text(&query)]].concat()).status.success());
+    let eval_keys = client.path("eval.keys");
+    let files = ["--eval-keys", text(&eval_keys), "--in", text(&query), "--out", text(&out)];
+    let eval = [&["eval", "--model", text(&model)], &files[..]].concat();
+    let write = |spec| {
+        let file = File::create(&eval_keys).expect("writable");
+        Params::try_from(spec).expect("a preset").write(&file).expect("writable");
+        file
+    };
+    // A hole takes no place on the disk.
+    write(N14_L6_S40).set_len(1 << 40).expect("a file system with holes");
+    refused(2, "is larger than", &eval);
+    write(N16_B13_S40);
+    refused(2, "the query has 8192 slots, these keys 32768", &eval);
 }
