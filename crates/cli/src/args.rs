@@ -64,8 +64,8 @@ pub(crate) struct Parameters {
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Rounding {
     /// Round the embedding to multiples of 2^-BITS, 1 to 10, before anything is printed or computed from it. Do so before
-    /// others see it: exact decryptions tell about the secret key. More than 10 bits would show the error of the
-    /// encrypted run, which reaches 2^-11.6, and so do nothing
+    /// others see it: exact decryptions tell about the secret key. More bits are refused: a finer grid would come near the
+    /// noise and leave it to be read, and is no more accurate
     #[arg(long = "round", value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..=MAX_ROUND_BITS))]
     pub(crate) bits: Option<u32>,
 }

@@ -186,9 +186,9 @@ pub enum Error {
     #[error("not an embedding: {0}")]
     Embedding(String),
 
-    /// A grid that would not hide the error of an encrypted run, or hold no embedding.
+    /// A grid that would not hide the noise of an encrypted run, or is none.
     #[error(
-        "an embedding is not rounded to {bits} bits: from 1 to {max} do what rounding is for",
+        "an embedding is rounded to 1 to {max} bits, not {bits}: a finer grid would leave the noise to be read",
         max = crate::MAX_ROUND_BITS
     )]
     RoundingBits {
