@@ -133,6 +133,16 @@ pub fn decode(ctx: &Context, bytes: &[u8], want: Kind) -> Result<(Header, Vec<Ci
     }
 }
 
+/// What the first bytes say that a message is, by its unchecked header; `None` for other bytes or too few. To tell files
+/// apart, not to read them.
+pub fn kind(bytes: &[u8]) -> Option<Kind> {
+    let mut rest = bytes.strip_prefix(&MAGIC)?;
+    let _version: [u8; 2] = take(&mut rest).ok()?;
+    let length = u32::from_le_bytes(take(&mut rest).ok()?) as usize;
+    let text = rest.get(..length.min(MAX_HEADER_BYTES))?;
+    serde_json::from_slice::<Stored>(text).ok().map(|stored| stored.header.kind)
+}
+
 /// The checked header, and the bytes of the ciphertexts.
 fn open(bytes: &[u8], want: Kind) -> Result<(Stored, &[u8])> {
     let Some(rest) = bytes.strip_prefix(&MAGIC) else { return Err(Error::NotAMessage) };
@@ -221,6 +231,7 @@ mod tests {
     fn truncated_and_changed_messages_are_refused() {
         let (ctx, bytes) = query();
         assert_eq!(decode(&ctx, &bytes, Kind::Query).expect("undamaged").1.len(), 1);
+        assert_eq!((kind(&bytes[..1000]), kind(&bytes[..100]), kind(b"PK")), (Some(Kind::Query), None, None));
         for length in (0..600).chain([bytes.len() - 33, bytes.len() - 1]) {
             assert!(decode(&ctx, &bytes[..length], Kind::Query).is_err(), "{length} bytes");
         }

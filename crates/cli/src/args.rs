@@ -51,6 +51,28 @@ pub(crate) struct Seed {
     pub(crate) seed: Option<u64>,
 }
 
+/// Which parameters a file may bring.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Parameters {
+    /// Take keys of parameters that are no preset's. They are still refused below 128 bits of security, but may ask for
+    /// any amount of memory and time
+    #[arg(long)]
+    pub(crate) allow_custom_parameters: bool,
+}
+
+/// Whether a result may be shown to others.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Rounding {
+    /// Round the embedding to multiples of 2^-BITS, 1 to 10, before anything is printed or computed from it. Do so before
+    /// others see it: exact decryptions tell about the secret key. More bits are refused: a finer grid would come near the
+    /// noise and leave it to be read, and is no more accurate
+    #[arg(long = "round", value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..=MAX_ROUND_BITS))]
+    pub(crate) bits: Option<u32>,
+}
+
+/// As clap counts.
+const MAX_ROUND_BITS: i64 = aegis_models::MAX_ROUND_BITS as i64;
+
 #[derive(Args)]
 pub(crate) struct Keygen {
     /// Parameter preset, one of those that `aegis params` lists
@@ -65,7 +87,8 @@ pub(crate) struct Keygen {
     /// Longest text that the keys will serve, in tokens [default: 64, or what the model takes if that is less]
     #[arg(long)]
     pub(crate) max_tokens: Option<usize>,
-    /// Replace keys that are already there; what was encrypted under them is lost
+    /// Replace keys that are already there; what was encrypted under them is lost. The old ones wait in `old-keys` until
+    /// the new ones stand
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -79,15 +102,21 @@ pub(crate) struct Encrypt {
     /// Folder with secret.key
     #[arg(long)]
     pub(crate) keys: PathBuf,
-    /// Model directory
+    /// Model directory, with its calibration: a text that it does not cover is refused
     #[arg(long)]
     pub(crate) model: PathBuf,
-    /// The text
-    #[arg(long)]
-    pub(crate) text: String,
-    /// Where the ciphertext goes
+    /// The text; `-` reads all of standard input. A text written here stands in the system's list of processes and in the
+    /// shell's history: prefer `-` or --text-file for one that nobody is to see
+    #[arg(long, required_unless_present = "text_file")]
+    pub(crate) text: Option<String>,
+    /// A file with the text
+    #[arg(long, conflicts_with = "text")]
+    pub(crate) text_file: Option<PathBuf>,
+    /// Where the ciphertext goes; only an older query is replaced
     #[arg(long)]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
     #[command(flatten)]
     pub(crate) seed: Seed,
     #[command(flatten)]
@@ -105,9 +134,11 @@ pub(crate) struct Eval {
     /// The client's ciphertext
     #[arg(long = "in")]
     pub(crate) input: PathBuf,
-    /// Where the encrypted result goes
+    /// Where the encrypted result goes; only an older result is replaced
     #[arg(long)]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
     #[command(flatten)]
     pub(crate) run: Run,
 }
@@ -121,6 +152,10 @@ pub(crate) struct Decrypt {
     #[arg(long = "in")]
     pub(crate) input: PathBuf,
     #[command(flatten)]
+    pub(crate) rounding: Rounding,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
+    #[command(flatten)]
     pub(crate) run: Run,
 }
 
@@ -129,7 +164,8 @@ pub(crate) struct Embed {
     /// Model directory
     #[arg(long)]
     pub(crate) model: PathBuf,
-    /// A text; may be given several times, the keys then serve all of them
+    /// A text; may be given several times, the keys then serve all of them. `-` reads one from standard input: a text written
+    /// here stands in the system's list of processes and in the shell's history
     #[arg(long, required_unless_present = "text_file")]
     pub(crate) text: Vec<String>,
     /// A file with one more text a line
@@ -138,9 +174,11 @@ pub(crate) struct Embed {
     /// Parameter preset
     #[arg(long, default_value = crate::presets::DEFAULT)]
     pub(crate) preset: String,
-    /// Compare with the plain model and report activations outside their calibrated range
+    /// Compare with the plain model
     #[arg(long)]
     pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) rounding: Rounding,
     #[command(flatten)]
     pub(crate) seed: Seed,
     #[command(flatten)]
@@ -152,9 +190,12 @@ pub(crate) struct Demo {
     /// Model directory
     #[arg(long)]
     pub(crate) model: PathBuf,
-    /// The sentence to embed under encryption
+    /// The sentence to embed under encryption; `-` reads it from standard input, so that it stands in no list of processes
     #[arg(long, default_value = "How can I keep my medical questions private when I ask a computer?")]
     pub(crate) text: String,
+    /// A file with the sentence
+    #[arg(long, conflicts_with = "text")]
+    pub(crate) text_file: Option<PathBuf>,
     /// Parameter preset
     #[arg(long, default_value = crate::presets::DEFAULT)]
     pub(crate) preset: String,

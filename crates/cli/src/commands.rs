@@ -10,28 +10,34 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use crate::args::{Decrypt, Encrypt, Eval, Keygen};
+use crate::content::Content;
 use crate::fault::{BlameInput, input};
-use crate::files::{self, Access, Folder};
-use crate::keys;
+use crate::files::{self, Output, Staged};
 use crate::session::{self, Server};
-use crate::{memory, output, presets};
+use crate::temporary::Folder;
+use crate::{keys, memory, output, presets, text};
 
 /// Makes `secret.key`, `eval.keys` and `keyset.json`.
 pub(crate) fn keygen(args: &Keygen) -> Result<()> {
     let start = Instant::now();
     let params = presets::find(&args.preset)?;
-    let _folder = Folder::create(&args.out)?;
+    let cannot = || format!("cannot create {}", args.out.display());
+    let _folder = Folder::create(&args.out).with_context(cannot)?;
+    keys::refuse_interrupted(&args.out)?;
+    let places = keys::files_of(&args.out);
     if !args.force {
-        for path in keys::paths(&args.out) {
-            files::refuse_existing(&path, "pass --force to replace it; what was encrypted under it is lost")?;
+        for (path, _) in &places {
+            files::refuse_existing(path, "pass --force to replace it; what was encrypted under it is lost")?;
         }
     }
-    keys::paths(&args.out).iter().try_for_each(|path| files::check_writable(path))?;
+    let [secret_file, evaluation_file, description] =
+        places.map(|(path, content)| Output::reserve(&path, content));
+    let (secret_file, evaluation_file, description) = (secret_file?, evaluation_file?, description?);
     let bert = session::load_model(&args.model)?;
     let layout = session::layout(&params, &bert, args.max_tokens.unwrap_or(1))?;
     let seed = keys::seed(args.seed)?;
     let ctx = session::context(params, args.run.threads)?;
-    let server = Server::new(&ctx, &bert, &layout)?;
+    let server = Server::new(&ctx, session::network(&bert, &layout)?)?;
     let generator = KeyGenerator::new(&ctx, seed.derive("keys", &[]));
     let secret = generator.secret_key();
     let evaluation = generator.evaluation_keys(&secret, &server.request())?;
@@ -41,14 +47,13 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
         model: bert.identity().to_owned(),
         padded_tokens: layout.tokens(),
     };
-    let [secret_path, evaluation_path, _] = keys::paths(&args.out);
-    let evaluation_file =
-        files::stage(&evaluation_path, Access::Normal, |out| Ok(evaluation.write(&ctx, out)?))?;
-    let secret_file = files::stage(&secret_path, Access::Secret, |out| Ok(secret.write(&ctx, out)?))?;
-    let (description, bytes) = (keys::stage_description(&keyset, &args.out)?, evaluation_file.bytes);
-    // All three are whole: a failure before this line leaves the keys that were there before.
-    let publish = if args.force { files::Staged::publish } else { files::Staged::publish_new };
-    [secret_file, evaluation_file, description].into_iter().try_for_each(publish)?;
+    let evaluation_file = evaluation_file.fill(|out| Ok(evaluation.write(&ctx, out)?))?;
+    let secret_file = secret_file.fill(|out| Ok(secret.write(&ctx, out)?))?;
+    let description = description.fill(|out| Ok(out.write_all(&keyset.to_bytes())?))?;
+    let bytes = evaluation_file.bytes;
+    let shown = |file: &Staged| file.path().display().to_string();
+    let (secret_path, evaluation_path) = (shown(&secret_file), shown(&evaluation_file));
+    keys::publish(&args.out, vec![secret_file, evaluation_file, description], args.force)?;
     let seconds = start.elapsed().as_secs_f64();
     if args.run.json {
         return output::line(
@@ -66,8 +71,8 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
     }
     output::line(&format!(
         "{} (keep it) and {} ({:.2} GiB, {} keys, for the server): key set {}, texts of up to {} tokens, {seconds:.1} s",
-        secret_path.display(),
-        evaluation_path.display(),
+        secret_path,
+        evaluation_path,
         bytes as f64 / (1u64 << 30) as f64,
         evaluation.count(),
         keyset.key_id,
@@ -77,7 +82,8 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
 
 /// Encrypts one text.
 pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
-    files::check_writable(&args.out)?;
+    let out = Output::reserve(&args.out, Content::Query)?;
+    let text = text::one(args.text.as_deref(), args.text_file.as_deref())?;
     let keyset = keys::read_description(&args.keys)?;
     let bert = session::load_model(&args.model)?;
     if keyset.model != bert.identity() {
@@ -88,24 +94,25 @@ pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
             bert.identity()
         )));
     }
-    let params = keys::params_of(&args.keys.join(keys::SECRET))?;
+    let params = keys::params_of(&args.keys.join(keys::SECRET), args.parameters)?;
     let layout = session::layout(&params, &bert, keyset.padded_tokens.min(bert.config().positions))?;
     if layout.tokens() != keyset.padded_tokens {
         return Err(input(format!("{} does not fit this model; make the keys again", keys::DESCRIPTION)));
     }
-    let query = session::query(&bert, &layout, &args.text)?;
+    let query = session::query(&bert, &layout, &text)?;
+    session::check_covered(&bert, &session::network(&bert, &layout)?, &query)?;
     let ctx = session::context(params, args.run.threads)?;
     let secret = keys::read_secret(&ctx, &args.keys)?;
     keys::check_description(&keyset, &secret)?;
     let encrypted = session::encrypt(&ctx, &secret, &layout, &query, &keys::seed(args.seed)?)?;
     let header = Header { kind: Kind::Query, model: bert.identity().to_owned(), shape: query.shape };
-    write_message(&ctx, &args.out, &header, encrypted.blocks(), args.run.json)
+    write_message(&ctx, out, &header, encrypted.blocks(), args.run.json)
 }
 
 /// Evaluates the model on an encrypted query. Reads no secret.
 pub(crate) fn eval(args: &Eval) -> Result<()> {
     let start = Instant::now();
-    files::check_writable(&args.out)?;
+    let out = Output::reserve(&args.out, Content::Result)?;
     let bytes = files::read(&args.input, message::MAX_BYTES)?;
     let cannot = format!("{} cannot be used", args.input.display());
     let named = |error: anyhow::Error| error.context(cannot.clone());
@@ -118,12 +125,14 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
         ))));
     }
     bert.check_shape(&header.shape).map_err(input).map_err(named)?;
-    let params = keys::params_of(&args.eval_keys)?;
+    let params = keys::params_of(&args.eval_keys, args.parameters)?;
+    keys::check_evaluation_file(&params, &args.eval_keys)?;
+    let layout = header.shape.layout().map_err(input).map_err(named)?;
+    session::check_slots(&layout, &params).map_err(named)?;
     let ctx = session::context(params, args.run.threads)?;
     let (header, blocks) = message::decode(&ctx, &bytes, Kind::Query).blame_input(&cannot)?;
     drop(bytes);
-    let layout = header.shape.layout().map_err(input).map_err(named)?;
-    let server = Server::new(&ctx, &bert, &layout)?;
+    let server = Server::new(&ctx, session::network(&bert, &layout)?)?;
     let x = server.input(header.shape.tokens(), blocks).map_err(named)?;
     // In memory the keys take more than twice what they take as a file, whose uniform halves are seeds.
     files::refuse_larger(&args.eval_keys, server.request().bytes(ctx.params()))?;
@@ -132,7 +141,7 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     let mut progress = server.progress();
     let y = server.evaluate(&evaluation_keys, &x, &mut progress)?;
     let header = Header { kind: Kind::Result, ..header };
-    write_message(&ctx, &args.out, &header, y.blocks(), args.run.json)?;
+    write_message(&ctx, out, &header, y.blocks(), args.run.json)?;
     output::note(&crate::progress::table(&progress.into_rows()));
     output::note(&format!("evaluated in {:.1} s", start.elapsed().as_secs_f64()));
     Ok(())
@@ -144,7 +153,7 @@ pub(crate) fn decrypt(args: &Decrypt) -> Result<()> {
     let bytes = files::read(&args.input, message::MAX_BYTES)?;
     let cannot = format!("{} cannot be used", args.input.display());
     let named = |error: anyhow::Error| error.context(cannot.clone());
-    let params = keys::params_of(&args.keys.join(keys::SECRET))?;
+    let params = keys::params_of(&args.keys.join(keys::SECRET), args.parameters)?;
     let ctx = session::context(params, args.run.threads)?;
     let secret = keys::read_secret(&ctx, &args.keys)?;
     let (header, blocks) = message::decode(&ctx, &bytes, Kind::Result).blame_input(&cannot)?;
@@ -153,6 +162,7 @@ pub(crate) fn decrypt(args: &Decrypt) -> Result<()> {
     }
     session::check_result(&ctx, &secret, &header.shape, &blocks).map_err(named)?;
     let embedding = session::decrypt(&ctx, &secret, &header.shape, &blocks)?;
+    let embedding = session::rounded(embedding, args.rounding)?;
     if args.run.json {
         return output::line(&json!({ "tokens": header.shape.tokens(), "embedding": embedding }).to_string());
     }
@@ -162,14 +172,14 @@ pub(crate) fn decrypt(args: &Decrypt) -> Result<()> {
 
 fn write_message(
     ctx: &aegis_ckks::Context,
-    path: &std::path::Path,
+    out: Output,
     header: &Header,
     blocks: &[aegis_ckks::Ciphertext],
     json: bool,
 ) -> Result<()> {
     let bytes = message::encode(ctx, header, blocks)?;
-    let staged = files::stage(path, Access::Normal, |out| Ok(out.write_all(&bytes)?))?;
-    let (size, sha256) = (staged.bytes, staged.sha256.clone());
+    let staged = out.fill(|out| Ok(out.write_all(&bytes)?))?;
+    let (path, size, sha256) = (staged.path().to_path_buf(), staged.bytes, staged.sha256.clone());
     staged.publish()?;
     if json {
         let line = json!({

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aegis::message::{self, Header, Kind};
-use aegis_ckks::{Context, EvaluationKeys, KeyGenerator, SecretKey, Seed};
+use aegis_ckks::{Context, EvaluationKeys, KeyGenerator, Params, SecretKey, Seed};
 use aegis_models::{Bert, Query};
-use aegis_nn::{Layout, largest};
-use anyhow::{Result, bail};
+use aegis_nn::{Layout, Network, largest};
+use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-use crate::args::{Demo, Embed};
-use crate::fault::{BlameInput, input};
+use crate::args::{Demo, Embed, Rounding};
+use crate::fault::input;
 use crate::progress::{StageRow, table};
 use crate::session::{self, Server};
-use crate::{files, keys, memory, output, presets};
+use crate::{files, keys, memory, output, presets, text};
 
 /// Five plain documents for the demonstration.
 const DOCUMENTS: [&str; 5] = [
@@ -29,9 +29,6 @@ const DOCUMENTS: [&str; 5] = [
 /// What an encrypted embedding and the plain one agree to, at least: below, something is broken.
 const MIN_COSINE: f64 = 0.9995;
 
-/// Larger than any list of texts that one run can embed.
-const MAX_TEXT_FILE_BYTES: u64 = 1 << 20;
-
 /// Everything `embed --check --json` prints for one text.
 #[derive(Serialize)]
 struct Report {
@@ -39,6 +36,12 @@ struct Report {
     cosine: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_abs_error: Option<f64>,
+    /// What the embedding is rounded to; all that is derived from it is derived from the rounded one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round_bits: Option<u32>,
+    /// What `cosine` must reach.
+    #[serde(skip)]
+    min_cosine: f64,
     /// Encryption, evaluation and decryption.
     seconds: f64,
     /// Making the keys, once for all texts.
@@ -58,7 +61,8 @@ struct Report {
     preset: String,
     threads: usize,
     key_bytes: u64,
-    /// Stages in which the plain network, with the same approximations, leaves a calibrated range.
+    /// Stages in which the plain network, with the same approximations, leaves a calibrated range. Empty: such texts are
+    /// refused before.
     #[serde(skip_serializing_if = "Option::is_none")]
     out_of_range: Option<Vec<String>>,
     embedding: Vec<f64>,
@@ -66,17 +70,59 @@ struct Report {
 }
 
 impl Report {
+    /// Compares with the plain model's embedding.
+    fn compare(&mut self, plain: &[f64], rounding: Rounding) -> Result<()> {
+        self.cosine = Some(aegis_models::cosine(&self.embedding, plain)?);
+        self.max_abs_error = Some(largest(self.embedding.iter().zip(plain).map(|(a, b)| a - b)));
+        // What rounding alone takes from the plain embedding is no fault.
+        let grid = session::rounded(plain.to_vec(), rounding)?;
+        self.min_cosine = MIN_COSINE - (1.0 - aegis_models::cosine(&grid, plain)?);
+        self.out_of_range = Some(vec![]);
+        Ok(())
+    }
+
     /// Fails where a comparison was made and the embedding is not the plain model's.
     fn verdict(&self) -> Result<()> {
         // Written so that NaN fails.
-        if self.cosine.is_none_or(|cosine| cosine >= MIN_COSINE) {
+        if self.cosine.is_none_or(|cosine| cosine >= self.min_cosine) {
             return Ok(());
         }
-        let cosine = self.cosine.unwrap_or(f64::NAN);
+        let (cosine, min) = (self.cosine.unwrap_or(f64::NAN), self.min_cosine);
         bail!(
-            "the cosine with the plain model is {cosine:.6}, below {MIN_COSINE}; is an activation out of its range?"
+            "the cosine with the plain model is {cosine:.6}, below {min:.4}; do keys and model belong together?"
         )
     }
+}
+
+/// Texts made ready for encryption, all covered by the calibration: what is refused is refused before keys are made.
+struct Prepared {
+    bert: Bert,
+    params: Params,
+    layout: Layout,
+    network: Network,
+    queries: Vec<Query>,
+}
+
+impl Prepared {
+    fn new(preset: &str, bert: Bert, texts: &[String]) -> Result<Self> {
+        let params = presets::find(preset)?;
+        let lengths = texts.iter().map(|text| token_count(&bert, text)).collect::<Result<Vec<_>>>()?;
+        let layout = session::layout(&params, &bert, lengths.into_iter().max().unwrap_or(1))?;
+        let queries =
+            texts.iter().map(|text| session::query(&bert, &layout, text)).collect::<Result<Vec<_>>>()?;
+        let network = session::network(&bert, &layout)?;
+        for (text, query) in texts.iter().zip(&queries) {
+            session::check_covered(&bert, &network, query).with_context(|| shortened(text))?;
+        }
+        Ok(Self { bert, params, layout, network, queries })
+    }
+}
+
+/// Enough of a text to find it among others, without what a terminal would act on.
+fn shortened(text: &str) -> String {
+    const MAX_CHARS: usize = 40;
+    let start: String = text.chars().take(MAX_CHARS).filter(|c| !c.is_control()).collect();
+    if text.chars().nth(MAX_CHARS).is_some() { format!("\"{start}...\"") } else { format!("\"{start}\"") }
 }
 
 /// Keys, client and server for one model and parameter set.
@@ -93,19 +139,12 @@ struct Local {
 }
 
 impl Local {
-    /// `tokens` is the length of the longest text.
-    fn new(
-        preset: &str,
-        bert: Bert,
-        tokens: usize,
-        threads: Option<NonZeroUsize>,
-        seed: Seed,
-    ) -> Result<Self> {
+    /// Makes keys for prepared texts, which come back.
+    fn new(prepared: Prepared, threads: Option<NonZeroUsize>, seed: Seed) -> Result<(Self, Vec<Query>)> {
         let start = Instant::now();
-        let params = presets::find(preset)?;
-        let layout = session::layout(&params, &bert, tokens)?;
+        let Prepared { bert, params, layout, network, queries } = prepared;
         let ctx = session::context(params, threads)?;
-        let server = Server::new(&ctx, &bert, &layout)?;
+        let server = Server::new(&ctx, network)?;
         let generator = KeyGenerator::new(&ctx, seed.derive("keys", &[]));
         let secret = generator.secret_key();
         let request = server.request();
@@ -113,14 +152,15 @@ impl Local {
         let evaluation_keys = Arc::new(generator.evaluation_keys(&secret, &request)?);
         ctx.device().sync()?;
         let (threads, keygen_seconds) = (session::thread_count(threads), start.elapsed().as_secs_f64());
-        Ok(Self { bert, ctx, layout, server, secret, evaluation_keys, seed, threads, keygen_seconds })
+        let local =
+            Self { bert, ctx, layout, server, secret, evaluation_keys, seed, threads, keygen_seconds };
+        Ok((local, queries))
     }
 
-    /// Embeds one text under encryption.
-    fn embed(&self, text: &str, check: bool) -> Result<Report> {
+    /// Embeds one text under encryption; `check` is the text, to compare with the plain model.
+    fn embed(&self, query: &Query, rounding: Rounding, check: Option<&str>) -> Result<Report> {
         let start = Instant::now();
-        let query = session::query(&self.bert, &self.layout, text)?;
-        let encrypted = session::encrypt(&self.ctx, &self.secret, &self.layout, &query, &self.seed)?;
+        let encrypted = session::encrypt(&self.ctx, &self.secret, &self.layout, query, &self.seed)?;
         let mut progress = self.server.progress();
         let result = self.server.evaluate(&self.evaluation_keys, &encrypted, &mut progress)?;
         let (blocks, stages) = (result.blocks(), progress.into_rows());
@@ -128,11 +168,14 @@ impl Local {
             Header { kind: Kind::Result, model: self.bert.identity().to_owned(), shape: query.shape.clone() };
         let message = message::encode(&self.ctx, &header, blocks)?;
         let embedding = session::decrypt(&self.ctx, &self.secret, &query.shape, blocks)?;
+        let embedding = session::rounded(embedding, rounding)?;
         let seconds = start.elapsed().as_secs_f64();
         let params = self.ctx.params();
         let mut report = Report {
             cosine: None,
             max_abs_error: None,
+            round_bits: rounding.bits,
+            min_cosine: MIN_COSINE,
             seconds,
             keygen_seconds: self.keygen_seconds,
             tokens: query.shape.tokens(),
@@ -153,19 +196,10 @@ impl Local {
             embedding,
             stages,
         };
-        if check {
-            self.compare(text, &query, &mut report)?;
+        if let Some(text) = check {
+            report.compare(&self.bert.embed_plain(text)?, rounding)?;
         }
         Ok(report)
-    }
-
-    /// Compares with the plain model, and looks for activations outside their ranges.
-    fn compare(&self, text: &str, query: &Query, report: &mut Report) -> Result<()> {
-        let plain = self.bert.embed_plain(text)?;
-        report.cosine = Some(aegis_models::cosine(&report.embedding, &plain)?);
-        report.max_abs_error = Some(largest(report.embedding.iter().zip(&plain).map(|(a, b)| a - b)));
-        report.out_of_range = Some(self.server.excursions(&self.bert, query)?);
-        Ok(())
     }
 }
 
@@ -176,32 +210,18 @@ fn token_count(bert: &Bert, text: &str) -> Result<usize> {
 
 /// `aegis embed`.
 pub(crate) fn embed(args: &Embed) -> Result<()> {
-    let bert = session::load_model(&args.model)?;
-    let mut texts = args.text.clone();
-    if let Some(path) = &args.text_file {
-        let bytes = files::read(path, MAX_TEXT_FILE_BYTES)?;
-        let lines = String::from_utf8(bytes).blame_input(format!("{} is not UTF-8", path.display()))?;
-        texts.extend(lines.lines().map(str::to_owned));
-    }
-    if texts.is_empty() {
-        return Err(input("there is no text; give --text or a --text-file with one text a line"));
-    }
-    let lengths = texts.iter().map(|text| token_count(&bert, text)).collect::<Result<Vec<_>>>()?;
-    let longest = lengths.into_iter().max().unwrap_or(1);
-    let seed = keys::seed(args.seed)?;
-    let local = Local::new(&args.preset, bert, longest, args.run.threads, seed)?;
+    let texts = text::many(&args.text, args.text_file.as_deref())?;
+    let prepared = Prepared::new(&args.preset, session::load_model(&args.model)?, &texts)?;
+    let (local, queries) = Local::new(prepared, args.run.threads, keys::seed(args.seed)?)?;
     let mut verdict = Ok(());
-    for text in &texts {
-        let report = local.embed(text, args.check)?;
+    for (text, query) in texts.iter().zip(&queries) {
+        let report = local.embed(query, args.rounding, args.check.then_some(text))?;
         if args.run.json {
             output::line(&serde_json::to_string(&report)?)?;
         } else {
             output::line(&summary(&report))?;
             let shown: Vec<String> = report.embedding.iter().map(|v| format!("{v:.6}")).collect();
             output::line(&shown.join(" "))?;
-        }
-        for stage in report.out_of_range.iter().flatten() {
-            output::note(&format!("warning: out of its calibrated range, the result may be wrong: {stage}"));
         }
         verdict = verdict.and(report.verdict());
     }
@@ -210,13 +230,20 @@ pub(crate) fn embed(args: &Embed) -> Result<()> {
 
 /// `aegis demo`.
 pub(crate) fn demo(args: &Demo) -> Result<()> {
+    // The text has a default, which a file stands in for.
+    let text = match &args.text_file {
+        Some(path) => text::one(None, Some(path))?,
+        None => text::one(Some(&args.text), None)?,
+    };
     let bert = session::load_model(&args.model)?;
-    let tokens = token_count(&bert, &args.text)?;
-    let documents = DOCUMENTS.iter().map(|text| bert.embed_plain(text)).collect::<Result<Vec<_>, _>>()?;
-    let plain = bert.embed_plain(&args.text)?;
-    output::line(&format!("sentence: {} ({} tokens)", args.text, tokens))?;
-    let local = Local::new(&args.preset, bert, tokens, args.threads, keys::seed(args.seed)?)?;
-    let report = local.embed(&args.text, true)?;
+    let prepared = Prepared::new(&args.preset, bert, std::slice::from_ref(&text))?;
+    let plain_embedding = |text: &str| prepared.bert.embed_plain(text).map_err(input);
+    let documents = DOCUMENTS.iter().map(|text| plain_embedding(text)).collect::<Result<Vec<_>>>()?;
+    let plain = plain_embedding(&text)?;
+    output::line(&format!("sentence: {text} ({} tokens)", token_count(&prepared.bert, &text)?))?;
+    let (local, queries) = Local::new(prepared, args.threads, keys::seed(args.seed)?)?;
+    let [query] = &queries[..] else { bail!("one text gives one query") };
+    let report = local.embed(query, Rounding { bits: None }, Some(&text))?;
     output::line(&table(&report.stages))?;
     output::line("")?;
     let encrypted_ranking = aegis_models::rank(&report.embedding, &documents)?;
@@ -230,9 +257,6 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     output::line(if same { "the rankings agree" } else { "THE RANKINGS DIFFER" })?;
     output::line("")?;
     output::line(&summary(&report))?;
-    for stage in report.out_of_range.iter().flatten() {
-        output::line(&format!("out of its calibrated range: {stage}"))?;
-    }
     if !same {
         bail!("the encrypted ranking differs from the plain one");
     }
@@ -270,6 +294,8 @@ mod tests {
         Report {
             cosine,
             max_abs_error: cosine.map(|_| 1e-3),
+            round_bits: None,
+            min_cosine: MIN_COSINE,
             seconds: 1.0,
             keygen_seconds: 1.0,
             tokens: 3,
@@ -317,6 +343,24 @@ mod tests {
         }
         let unchecked = serde_json::to_value(report(None)).expect("JSON");
         assert!(unchecked.get("cosine").is_none(), "a comparison that was not made is not reported");
+    }
+
+    /// The verdict on a rounded embedding is that on the exact one, and what is printed is the rounded one's.
+    #[test]
+    fn a_rounded_embedding_is_judged_by_what_rounding_takes() {
+        let plain: Vec<f64> =
+            aegis_models::normalise((1..65).map(|i| f64::from(i).sin()).collect()).expect("a direction");
+        let other: Vec<f64> = plain.iter().rev().copied().collect();
+        for bits in [4, 10] {
+            let rounding = Rounding { bits: Some(bits) };
+            for (exact, good) in [(&plain, true), (&other, false)] {
+                let mut report = report(None);
+                report.embedding = session::rounded(exact.clone(), rounding).expect("an embedding");
+                report.compare(&plain, rounding).expect("a comparison");
+                assert_eq!(report.verdict().is_ok(), good, "{bits} bits: {:?}", report.cosine);
+                assert!(report.max_abs_error.is_some_and(|e| !good || e <= 0.5f64.powi(bits as i32 + 1)));
+            }
+        }
     }
 
     #[test]

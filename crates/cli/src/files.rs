@@ -1,4 +1,5 @@
-//! Reading and writing files whole: an output either appears complete under its name or not at all.
+//! Reading and writing files whole: an output either appears complete under its name or not at all, and never in place of
+//! something else.
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
@@ -6,18 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
+use crate::content::{self, Content};
 use crate::fault::{BlameInput, input};
-
-/// Who may read a file.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Access {
-    /// The owner only: mode 0600 from the moment the file exists.
-    Secret,
-    /// As the system's default says.
-    Normal,
-}
+use crate::temporary::{self, Temporary};
 
 /// Opens an input file.
 pub(crate) fn open(path: &Path) -> Result<BufReader<File>> {
@@ -41,10 +34,49 @@ pub(crate) fn refuse_existing(path: &Path, remedy: &str) -> Result<()> {
     Ok(())
 }
 
+/// A place where a file can be made, kept from the start of a command: the work whose result goes there comes after.
+pub(crate) struct Output {
+    file: Temporary,
+    path: PathBuf,
+    content: Content,
+}
+
+impl Output {
+    /// A temporary file beside `path`. Refuses to replace anything but a file of the same content, or an empty one.
+    pub(crate) fn reserve(path: &Path, content: Content) -> Result<Self> {
+        let Some(name) = path.file_name() else {
+            return Err(input(format!("cannot write {}: it names no file", path.display())));
+        };
+        refuse_foreign(path, content)?;
+        let file = Temporary::new(folder_of(path), name, content).with_context(|| {
+            format!("cannot write {}: does its folder exist, and may you write there?", path.display())
+        })?;
+        Ok(Self { file, path: path.to_path_buf(), content })
+    }
+
+    /// Writes all of the file, still under its temporary name. Nothing is left behind on failure.
+    pub(crate) fn fill(self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Staged> {
+        let Self { file, path, content } = self;
+        let full = || format!("cannot write {}: is the disk full?", path.display());
+        let (bytes, sha256) = {
+            // A secret does not stay in a buffer.
+            let capacity = if content == Content::SecretKey { 0 } else { 1 << 20 };
+            let inner = BufWriter::with_capacity(capacity, file.as_file());
+            let mut out = Hashing { inner, hash: Sha256::new(), bytes: 0 };
+            fill(&mut out).with_context(full)?;
+            out.flush().with_context(full)?;
+            (out.bytes, hex(&out.hash.finalize()))
+        };
+        file.as_file().sync_all().with_context(full)?;
+        Ok(Staged { file, path, content, bytes, sha256 })
+    }
+}
+
 /// A file that is complete under a temporary name beside its own, and gone unless published.
 pub(crate) struct Staged {
-    file: NamedTempFile,
+    file: Temporary,
     path: PathBuf,
+    content: Content,
     /// Its size.
     pub(crate) bytes: u64,
     /// SHA-256 of its content in hexadecimal.
@@ -52,69 +84,74 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    /// Gives the file its name, in place of what stands there.
+    /// Where it goes.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Fails when something else has come to its place since [`Output::reserve`].
+    pub(crate) fn check_place(&self) -> Result<()> {
+        refuse_foreign(&self.path, self.content)
+    }
+
+    /// Gives the file its name, in place of an older one of the same content.
     pub(crate) fn publish(self) -> Result<()> {
-        let named = self.file.persist(&self.path).map_err(|e| e.error);
-        named
-            .with_context(|| format!("cannot write {}: may you write in its folder?", self.path.display()))?;
-        Ok(())
+        let _uninterrupted = temporary::uninterrupted();
+        self.check_place()?;
+        let folder = folder_of(&self.path).to_path_buf();
+        self.file.persist(&self.path).with_context(|| format!("cannot write {}", self.path.display()))?;
+        sync_folder(&folder)
     }
 
-    /// Gives the file its name, unless something stands there by now.
+    /// Gives the file its name, unless something stands there by now. The caller brings the folder to the disk.
     pub(crate) fn publish_new(self) -> Result<()> {
-        match self.file.persist_noclobber(&self.path).map_err(|e| e.error) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(input(format!(
-                "{} was made meanwhile by another command; it is kept",
-                self.path.display()
-            ))),
-            named => {
-                named.with_context(|| format!("cannot write {}", self.path.display()))?;
-                Ok(())
+        self.file.persist_new(&self.path).map_err(|e| match e.kind() {
+            ErrorKind::AlreadyExists => {
+                let path = self.path.display();
+                input(format!("{path} was made meanwhile by another command; it is kept"))
             }
+            _ => anyhow::Error::new(e).context(format!("cannot write {}", self.path.display())),
+        })
+    }
+}
+
+/// Fails unless nothing, an empty file or one of this content is at `path`, or behind the link there.
+fn refuse_foreign(path: &Path, content: Content) -> Result<()> {
+    let cannot = format!("cannot write {}", path.display());
+    if path.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+        return Ok(());
+    }
+    // A device or a pipe would be replaced by a file of its name; to open one may wait for ever.
+    let metadata = path.metadata().blame_input(format!("{cannot}: what is there cannot be looked at"))?;
+    if !metadata.is_file() {
+        return Err(input(format!("{cannot}: it is no file; name another place")));
+    }
+    let held = content::of(path).blame_input(format!("{cannot}: what is there cannot be looked at"))?;
+    if held == Content::Empty || held == content {
+        return Ok(());
+    }
+    Err(input(format!(
+        "{cannot}: it holds {held}, which {content} must not replace; name another place, or remove it yourself"
+    )))
+}
+
+/// Waits until names in a folder are on the disk: after a power cut a file is there under its new name, or the old one is.
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
+    #[cfg(unix)]
+    match File::open(folder).and_then(|f| f.sync_all()) {
+        // Some network file systems sync no folders.
+        Err(e) if !matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+            return Err(e).with_context(|| format!("cannot bring {} to the disk", folder.display()));
         }
+        _ => {}
     }
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
 }
 
-/// Writes through `fill` to a temporary name beside `path`. Nothing is left behind on failure.
-pub(crate) fn stage(
-    path: &Path,
-    access: Access,
-    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<Staged> {
-    let file = temporary(path, access)?;
-    let full = || format!("cannot write {}: is the disk full?", path.display());
-    let (bytes, sha256) = {
-        // A secret does not stay in a buffer.
-        let capacity = if access == Access::Secret { 0 } else { 1 << 20 };
-        let inner = BufWriter::with_capacity(capacity, file.as_file());
-        let mut out = Hashing { inner, hash: Sha256::new(), bytes: 0 };
-        fill(&mut out).with_context(full)?;
-        out.flush().with_context(full)?;
-        (out.bytes, hex(&out.hash.finalize()))
-    };
-    file.as_file().sync_all().with_context(full)?;
-    Ok(Staged { file, path: path.to_path_buf(), bytes, sha256 })
-}
-
-/// Makes a folder and removes it again when it is dropped empty: a refused command leaves nothing.
-pub(crate) struct Folder<'a>(Option<&'a Path>);
-
-impl<'a> Folder<'a> {
-    /// The folder at `path`, which may be there already.
-    pub(crate) fn create(path: &'a Path) -> Result<Self> {
-        let is_new = !path.exists();
-        fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self(is_new.then_some(path)))
-    }
-}
-
-impl Drop for Folder<'_> {
-    fn drop(&mut self) {
-        if let Some(path) = self.0 {
-            // Refused by the system unless the folder is empty.
-            let _ = fs::remove_dir(path);
-        }
-    }
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Fails when the file has more than `limit` bytes, before any of it is read.
@@ -128,11 +165,6 @@ fn too_large(path: &Path, limit: u64) -> anyhow::Error {
         "{} is larger than {limit} bytes: not a file of this kind; pass the right one",
         path.display()
     ))
-}
-
-/// Fails unless a file can be made at `path`: before the work whose result goes there.
-pub(crate) fn check_writable(path: &Path) -> Result<()> {
-    temporary(path, Access::Secret).map(drop)
 }
 
 /// SHA-256 of `bytes` in hexadecimal.
@@ -153,29 +185,6 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A file under a new temporary name beside `path`, removed when dropped.
-fn temporary(path: &Path, access: Access) -> Result<NamedTempFile> {
-    let Some(name) = path.file_name() else {
-        return Err(input(format!("cannot write {}: it names no file", path.display())));
-    };
-    // A device or a pipe would be replaced by a file of its name.
-    if path.exists() && !path.is_file() {
-        return Err(input(format!("cannot write {}: it is no file; name another place", path.display())));
-    }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(name).suffix(".partial");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // What others may read the system's mask decides.
-        builder.permissions(fs::Permissions::from_mode(if access == Access::Secret { 0o600 } else { 0o666 }));
-    }
-    builder.tempfile_in(folder).with_context(|| {
-        format!("cannot write {}: does its folder exist, and may you write there?", path.display())
-    })
 }
 
 struct Hashing<W> {
@@ -200,54 +209,99 @@ impl<W: Write> Write for Hashing<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Input;
 
-    fn scratch(name: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("aegis-files-{}-{name}", std::process::id()));
-        fs::create_dir_all(&dir).expect("a scratch folder");
-        dir
+    fn stage(path: &Path, content: Content, bytes: &[u8]) -> Result<Staged> {
+        Output::reserve(path, content)?.fill(|out| Ok(out.write_all(bytes)?))
     }
 
     #[test]
     fn a_failed_write_leaves_nothing() {
-        let dir = scratch("failed");
-        let path = dir.join("x.ct");
-        let result = stage(&path, Access::Normal, |out| {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("x.ct");
+        let result = Output::reserve(&path, Content::Query).expect("writable").fill(|out| {
             out.write_all(b"half")?;
             Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into())
         });
         let Err(error) = result else { panic!("a full disk was not noticed") };
         assert!(format!("{error:#}").contains("is the disk full?"), "{error:#}");
-        let unpublished = stage(&path, Access::Normal, |out| Ok(out.write_all(b"whole")?)).expect("writable");
+        let unpublished = stage(&path, Content::Query, b"whole").expect("writable");
         assert_eq!(fs::read_dir(&dir).expect("readable").count(), 1);
         drop(unpublished);
         assert_eq!(fs::read_dir(&dir).expect("readable").count(), 0);
-        fs::remove_dir_all(dir).expect("removable");
     }
 
     #[test]
     fn a_write_is_whole_and_hashed() {
-        let dir = scratch("whole");
-        let path = dir.join("x.ct");
-        let staged = stage(&path, Access::Secret, |out| Ok(out.write_all(b"abc")?)).expect("writable");
-        assert_eq!((staged.bytes, staged.sha256.as_str()), (3, sha256(b"abc").as_str()));
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("secret.key");
+        let key = b"AEGIS\x01abc";
+        let staged = stage(&path, Content::SecretKey, key).expect("writable");
+        assert_eq!((staged.bytes, staged.sha256.as_str()), (9, sha256(key).as_str()));
         staged.publish_new().expect("writable");
-        let second = stage(&path, Access::Secret, |out| Ok(out.write_all(b"xyz")?)).expect("writable");
-        assert!(second.publish_new().is_err_and(|e| e.downcast_ref::<crate::fault::Input>().is_some()));
-        assert_eq!(read(&path, 3).expect("readable"), b"abc");
-        assert!(read(&path, 2).is_err());
-        assert!(check_writable(&dir).is_err_and(|e| e.to_string().contains("it is no file")));
-        #[cfg(unix)]
-        {
-            let socket = dir.join("socket");
-            let _bound = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
-            assert!(check_writable(&socket).is_err_and(|e| e.to_string().contains("it is no file")));
-        }
+        let second = stage(&path, Content::SecretKey, b"xyz").expect("writable");
+        let refused = second.publish_new();
+        assert!(refused.is_err_and(|e| e.downcast_ref::<Input>().is_some()));
+        assert_eq!(read(&path, 9).expect("readable"), key);
+        assert!(read(&path, 8).is_err());
         assert!(refuse_existing(&path, "pass --force").is_err());
+        stage(&path, Content::SecretKey, b"new").expect("of the same content").publish().expect("writable");
+        assert_eq!(read(&path, 3).expect("readable"), b"new");
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         }
-        fs::remove_dir_all(dir).expect("removable");
+    }
+
+    /// `encrypt --out keys/secret.key` destroyed the key.
+    #[test]
+    fn an_output_never_replaces_a_file_of_another_content() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("x");
+        let refused = |words: &str, content| match Output::reserve(&path, content) {
+            Ok(_) => panic!("{words}: replaced by {content}"),
+            Err(e) => {
+                assert!(e.downcast_ref::<Input>().is_some() && format!("{e:#}").contains(words), "{e:#}");
+            }
+        };
+        for (bytes, words) in [
+            (&b"AEGIS\x01"[..], "the secret key"),
+            (b"AEGIS\x03", "evaluation keys"),
+            (b"AEGIS\x04", "something else"),
+            (b"precious", "something else"),
+            (b"{}", "something else"),
+        ] {
+            fs::write(&path, bytes).expect("writable");
+            refused(words, Content::Query);
+            refused(words, Content::Keyset);
+        }
+        fs::write(&path, b"").expect("writable");
+        let reserved = Output::reserve(&path, Content::Query).expect("an empty file is nobody's");
+        // Something precious came while the command worked.
+        fs::write(&path, b"AEGIS\x01").expect("writable");
+        let staged = reserved.fill(|out| Ok(out.write_all(b"query")?)).expect("writable");
+        assert!(staged.publish().is_err());
+        assert_eq!(fs::read(&path).expect("there"), b"AEGIS\x01");
+        fs::remove_file(&path).expect("removable");
+        fs::create_dir(&path).expect("writable");
+        refused("it is no file", Content::Query);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_sockets_are_not_replaced() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let [key, link, nowhere, socket] = ["key", "link", "nowhere", "socket"].map(|n| dir.path().join(n));
+        fs::write(&key, b"AEGIS\x01").expect("writable");
+        std::os::unix::fs::symlink(&key, &link).expect("a link");
+        std::os::unix::fs::symlink("gone", &nowhere).expect("a link");
+        let _bound = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        for (path, words) in
+            [(&link, "the secret key"), (&nowhere, "cannot be looked at"), (&socket, "it is no file")]
+        {
+            let Err(error) = Output::reserve(path, Content::Query) else { panic!("{words}: replaced") };
+            assert!(format!("{error:#}").contains(words), "{error:#}");
+        }
     }
 }

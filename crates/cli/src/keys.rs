@@ -1,14 +1,18 @@
 //! A folder of keys: `secret.key`, `eval.keys` and `keyset.json`, which says what they serve.
 
+mod publish;
+
 use std::path::{Path, PathBuf};
 
 use aegis::keyset::{self, Keyset};
-use aegis_ckks::{Context, EvaluationKeys, Params, SecretKey, Seed, read_spec};
+use aegis_ckks::{Context, EvaluationKeys, PRESETS, Params, SecretKey, Seed, read_spec};
 use anyhow::{Context as _, Result};
 
-use crate::fault::BlameInput;
-use crate::files::{self, Access, Staged};
-use crate::{args, output};
+pub(crate) use publish::{publish, refuse_interrupted};
+
+use crate::content::Content;
+use crate::fault::{BlameInput, input};
+use crate::{args, files, output};
 
 /// Name of the file with the secret.
 pub(crate) const SECRET: &str = "secret.key";
@@ -17,8 +21,15 @@ pub(crate) const EVALUATION: &str = "eval.keys";
 /// Name of the description.
 pub(crate) const DESCRIPTION: &str = "keyset.json";
 
+/// The files of a folder, and what each holds.
+pub(crate) fn files_of(folder: &Path) -> [(PathBuf, Content); 3] {
+    [(SECRET, Content::SecretKey), (EVALUATION, Content::EvaluationKeys), (DESCRIPTION, Content::Keyset)]
+        .map(|(name, content)| (folder.join(name), content))
+}
+
 /// Reads the description in a folder of keys.
 pub(crate) fn read_description(folder: &Path) -> Result<Keyset> {
+    refuse_interrupted(folder)?;
     let path = folder.join(DESCRIPTION);
     let bytes = files::read(&path, keyset::MAX_BYTES)?;
     Keyset::parse(&bytes).blame_input(format!("{} cannot be used", path.display()))
@@ -29,23 +40,30 @@ pub(crate) fn check_description(keyset: &Keyset, secret: &SecretKey) -> Result<(
     keyset.check(secret).blame_input(format!("{DESCRIPTION} and {SECRET} do not belong together"))
 }
 
-/// Writes the description beside its place.
-pub(crate) fn stage_description(keyset: &Keyset, folder: &Path) -> Result<Staged> {
-    let bytes = keyset.to_bytes();
-    files::stage(&folder.join(DESCRIPTION), Access::Normal, |out| Ok(out.write_all(&bytes)?))
-}
-
-/// Paths of the three files in a folder.
-pub(crate) fn paths(folder: &Path) -> [PathBuf; 3] {
-    [SECRET, EVALUATION, DESCRIPTION].map(|name| folder.join(name))
-}
-
-/// The checked parameters that a file of keys was made for.
-pub(crate) fn params_of(path: &Path) -> Result<Params> {
+/// The checked parameters that a file of keys was made for: those of a preset, unless others are `allowed`. A device works
+/// for hours with what they say, so a stranger's choice is not taken unasked.
+pub(crate) fn params_of(path: &Path, allowed: args::Parameters) -> Result<Params> {
     let blame = || format!("{} cannot be used", path.display());
     let spec = read_spec(files::open_unbuffered(path)?).blame_input(blame())?;
+    // Equal sets have equal digests; the digest in the file is compared when the rest of it is read.
+    if !allowed.allow_custom_parameters && !PRESETS.contains(&spec) {
+        return Err(input(format!(
+            "{}: its parameters are not those of a preset that `aegis params` lists; make the keys with a preset, or pass \
+             --allow-custom-parameters if you know why they differ",
+            blame()
+        )));
+    }
     let remedy = "its parameters are refused; use keys made from a preset that `aegis params` lists";
     Params::try_from(spec).blame_input(format!("{}: {remedy}", blame()))
+}
+
+/// More keys than any network asks for: one for every power of two and every step of a giant-step loop, several times
+/// over.
+const MAX_SWITCHING_KEYS: u64 = 1024;
+
+/// What can be said about a file of evaluation keys before anything is planned for it.
+pub(crate) fn check_evaluation_file(params: &Params, path: &Path) -> Result<()> {
+    files::refuse_larger(path, MAX_SWITCHING_KEYS * params.switching_key_bytes(params.max_level()))
 }
 
 /// Reads the secret key of a folder.

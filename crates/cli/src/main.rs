@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! aegis keygen  --model models/minilm --out keys/
-//! aegis encrypt --keys keys/ --model models/minilm --text "Where does it hurt?" --out query.ct
+//! aegis encrypt --keys keys/ --model models/minilm --text - --out query.ct < question.txt
 //! aegis eval    --eval-keys keys/eval.keys --model models/minilm --in query.ct --out result.ct
 //! aegis decrypt --keys keys/ --in result.ct --json
 //! ```
 //!
-//! Exit codes: 0, 2 for usage and input, 1 for any other failure. Outputs are complete or absent.
+//! Exit codes: 0, 2 for usage and input, 1 for any other failure, 128 + n for the signal n. Outputs are complete or absent,
+//! and replace nothing but an older output of the same command.
 //!
 //! # Non-goals
 //! A network service, storage of keys beyond files, fetching or calibrating models.
@@ -15,6 +16,7 @@
 
 mod args;
 mod commands;
+mod content;
 mod embed;
 mod fault;
 mod files;
@@ -24,6 +26,8 @@ mod output;
 mod presets;
 mod progress;
 mod session;
+mod temporary;
+mod text;
 
 use std::process::ExitCode;
 
@@ -32,7 +36,11 @@ use clap::Parser;
 use args::{Aegis, Command};
 
 fn main() -> ExitCode {
-    let outcome = match Aegis::parse().command {
+    let command = Aegis::parse().command;
+    if let Err(error) = temporary::remove_on_signals() {
+        output::note(&format!("warning: a signal will leave temporary files behind: {error}"));
+    }
+    let outcome = match command {
         Command::Params => presets::table().and_then(|table| output::line(&table)),
         Command::Keygen(args) => commands::keygen(&args),
         Command::Encrypt(args) => commands::encrypt(&args),

@@ -11,9 +11,10 @@ use aegis_ckks::{
 use aegis_cpu::Cpu;
 use aegis_models::{Bert, Query, QueryShape};
 use aegis_nn::bootstraps::Plan;
-use aegis_nn::{Calibration, CtTensor, Layout, MODEL, Network, Observer};
+use aegis_nn::{CtTensor, Layout, MODEL, Network, Observer};
 use anyhow::{Context as _, Result};
 
+use crate::args::Rounding;
 use crate::fault::{BlameInput, input};
 use crate::presets::DEFAULT_TOKENS;
 use crate::progress::Progress;
@@ -47,6 +48,34 @@ pub(crate) fn layout(params: &Params, bert: &Bert, tokens: usize) -> Result<Layo
 /// The client's first step: a text made ready for encryption.
 pub(crate) fn query(bert: &Bert, layout: &Layout, text: &str) -> Result<Query> {
     bert.query(layout, text).blame_input("the text cannot be embedded")
+}
+
+/// A model as an encrypted network, with the calibration beside it.
+pub(crate) fn network(bert: &Bert, layout: &Layout) -> Result<Network> {
+    let calibration = bert.calibration().blame_input("the model's calibration cannot be used")?;
+    bert.network(layout, &calibration).blame_input("the model does not fit the encrypted network")
+}
+
+/// Refuses a text whose encrypted embedding would be wrong.
+pub(crate) fn check_covered(bert: &Bert, network: &Network, query: &Query) -> Result<()> {
+    bert.check_covered(network, query).blame_input("the text cannot be embedded under encryption")
+}
+
+/// The embedding as others may see it, where that was asked for.
+pub(crate) fn rounded(embedding: Vec<f64>, rounding: Rounding) -> Result<Vec<f64>> {
+    match rounding.bits {
+        Some(bits) => aegis_models::round(&embedding, bits).map_err(input),
+        None => Ok(embedding),
+    }
+}
+
+/// Whether a query is one of these keys' ring, before a network is planned for its shape.
+pub(crate) fn check_slots(layout: &Layout, params: &Params) -> Result<()> {
+    let (have, want) = (layout.slots(), params.slots());
+    if have != want {
+        return Err(input(format!("the query has {have} slots, these keys {want}; encrypt the text again")));
+    }
+    Ok(())
 }
 
 /// Encrypts a query at the level where the network starts.
@@ -105,15 +134,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Plans the whole network for this layout, with the calibration beside the model.
-    pub(crate) fn new(ctx: &Context, bert: &Bert, layout: &Layout) -> Result<Self> {
-        let calibration = bert.calibration().blame_input("the model's calibration cannot be used")?;
-        Self::with(ctx, bert, layout, &calibration)
-    }
-
-    fn with(ctx: &Context, bert: &Bert, layout: &Layout, calibration: &Calibration) -> Result<Self> {
-        let network =
-            bert.network(layout, calibration).blame_input("the model does not fit the encrypted network")?;
+    /// Plans the whole network.
+    pub(crate) fn new(ctx: &Context, network: Network) -> Result<Self> {
         let preset = ctx.params().name();
         let plan =
             network.place(ctx.params()).blame_input(format!("preset {preset} does not carry this model"))?;
@@ -131,12 +153,7 @@ impl Server {
     pub(crate) fn input(&self, tokens: usize, blocks: Vec<Ciphertext>) -> Result<CtTensor> {
         let params = self.ctx.params();
         let fresh = params.fresh_level();
-        if self.network.layout().slots() != params.slots() {
-            let (have, want) = (self.network.layout().slots(), params.slots());
-            return Err(input(format!(
-                "the query has {have} slots, these keys {want}; encrypt the text again"
-            )));
-        }
+        check_slots(self.network.layout(), params)?;
         if blocks.iter().any(|b| !same_scale(b.scale(), params.scale(fresh))) {
             return Err(input(
                 "the query has another scale than the model starts with; encrypt the text again",
@@ -178,15 +195,6 @@ impl Server {
     ) -> Result<CtTensor> {
         let ev = Evaluator::new(&self.ctx, Arc::clone(keys));
         self.network.run(&ev, &self.plan, Some(&self.bootstrapper), x, observer).context("evaluation failed")
-    }
-
-    /// The stages in which the plain network, with the same approximations, leaves a calibrated range on this text.
-    pub(crate) fn excursions(&self, bert: &Bert, query: &Query) -> Result<Vec<String>> {
-        let (_, excursions) = bert.embed_approximated(&self.network, query)?;
-        let shown = |e: &aegis_nn::Excursion| {
-            format!("{}: {:.4} outside [{:.4}, {:.4}]", e.stage, e.value, e.range.0, e.range.1)
-        };
-        Ok(excursions.iter().map(shown).collect())
     }
 }
 
@@ -245,7 +253,8 @@ mod tests {
             let device = Arc::new(aegis_hal::Trace::new(params.rns().clone()));
             let ctx = Context::new(params.clone(), device).expect("a context");
             let layout = layout(&params, &bert, padded).expect("a layout");
-            let server = Server::with(&ctx, &bert, &layout, &constants).expect("a server");
+            let network = bert.network(&layout, &constants).expect("a network");
+            let server = Server::new(&ctx, network).expect("a server");
             let generator = KeyGenerator::new(&ctx, Seed::new([3; 32]));
             let secret = generator.secret_key();
             let keys = generator.evaluation_keys(&secret, &server.request()).expect("keys");
@@ -270,7 +279,7 @@ mod tests {
         let params = Params::insecure(insecure_bootstrap_spec(9)).expect("a ring");
         let ctx = context(params, NonZeroUsize::new(1)).expect("a context");
         let layout = layout(ctx.params(), &bert, 16).expect("a layout");
-        let server = Server::new(&ctx, &bert, &layout).expect("a server");
+        let server = Server::new(&ctx, network(&bert, &layout).expect("a network")).expect("a server");
         let query = query(&bert, &layout, TEXT).expect("a query");
         let tokens = query.shape.tokens();
         let seed = |n| Seed::new([n; 32]);
@@ -308,7 +317,7 @@ mod tests {
         let params = Params::insecure(insecure_bootstrap_spec(9)).expect("a ring");
         let ctx = context(params, NonZeroUsize::new(threads)).expect("a context");
         let layout = layout(ctx.params(), bert, 16).expect("a layout");
-        let server = Server::new(&ctx, bert, &layout).expect("a server");
+        let server = Server::new(&ctx, network(bert, &layout).expect("a network")).expect("a server");
         let generator = KeyGenerator::new(&ctx, Seed::new([3; 32]));
         let secret = generator.secret_key();
         let mut keys = Vec::new();
@@ -323,6 +332,7 @@ mod tests {
         };
         let sent = message::encode(&ctx, &header(Kind::Query), x.blocks()).expect("a message");
         refuses_damage(&ctx, &sent);
+        assert_eq!(aegis::message::kind(&sent[..1000]), Some(Kind::Query));
 
         let (read, blocks) = message::decode(&ctx, &sent, Kind::Query).expect("an undamaged message");
         let keys = Arc::new(EvaluationKeys::read(&ctx, keys.as_slice()).expect("undamaged keys"));

@@ -186,6 +186,29 @@ pub enum Error {
     #[error("not an embedding: {0}")]
     Embedding(String),
 
+    /// A grid that would not hide the noise of an encrypted run, or is none.
+    #[error(
+        "an embedding is rounded to 1 to {max} bits, not {bits}: a finer grid would leave the noise to be read",
+        max = crate::MAX_ROUND_BITS
+    )]
+    RoundingBits {
+        /// The bits asked for.
+        bits: u32,
+    },
+    /// Rounding left nothing of an embedding.
+    #[error("rounded to multiples of 2^-{bits} the embedding is zero; take more bits")]
+    RoundedAway {
+        /// The bits asked for.
+        bits: u32,
+    },
+    /// A text whose values leave the ranges that the approximations are made for: its encrypted embedding would be wrong.
+    #[error(
+        "this model's calibration does not cover the text: in {} the value {:.4} is outside \
+         [{:.4}, {:.4}]; rephrase it without markers such as [MASK], or calibrate on texts like it",
+        .0.stage, .0.value, .0.range.0, .0.range.1
+    )]
+    NotCovered(aegis_nn::Excursion),
+
     // ---- encrypted evaluation
     /// A layer, a circuit or the scheme refused.
     #[error(transparent)]

@@ -1,6 +1,13 @@
 //! The command as users meet it: exit codes, messages, and no file left behind. Nothing here evaluates a model.
 #![forbid(unsafe_code)]
 
+mod client;
+mod outputs;
+mod rounding;
+#[cfg(unix)]
+mod signals;
+mod texts;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -160,7 +167,9 @@ fn keys_below_128_bits_are_refused() {
     fs::write(dir.path().join("keyset.json"), description(secret.id().to_string())).expect("writable");
     let input = dir.path().join("result.ct");
     fs::write(&input, b"").expect("writable");
-    refused(2, "128 bits of security", &["decrypt", "--keys", text(dir.path()), "--in", text(&input)]);
+    let decrypt = ["decrypt", "--keys", text(dir.path()), "--in", text(&input)];
+    refused(2, "not those of a preset", &decrypt);
+    refused(2, "128 bits of security", &[&decrypt[..], &["--allow-custom-parameters"]].concat());
 }
 
 #[test]

@@ -171,14 +171,33 @@ impl Bert {
         let c = self.config();
         let (have, want) =
             ((shape.hidden, shape.heads, shape.intermediate), (c.hidden, c.heads, c.intermediate));
-        if have != want || shape.tokens > c.positions {
+        // What `layout` makes of the longest text: a forged shape must not make the server plan for more.
+        let padded = c.positions.next_power_of_two().max(c.head_size().next_power_of_two());
+        if have != want || shape.tokens > c.positions || shape.padded_tokens > padded {
             return Err(Error::Tokens(format!(
-                "the query has {} tokens and (hidden, heads, intermediate) = {have:?}; this model has {} \
-                 positions and {want:?}; encrypt the text with this model",
-                shape.tokens, c.positions
+                "the query has {} tokens, {} when padded, and (hidden, heads, intermediate) = {have:?}; this model has \
+                 {} positions and {want:?}; encrypt the text with this model",
+                shape.tokens, shape.padded_tokens, c.positions
             )));
         }
         shape.layout().map(|_| ())
+    }
+
+    /// Whether the encrypted run can give this text's embedding. The client asks before it encrypts: the server sees no
+    /// values, and a text that leaves a range comes back as noise.
+    ///
+    /// # Errors
+    /// [`Error::NotCovered`] with the excursion that is farthest outside, in widths of its range. Once values have
+    /// overflowed nothing can be compared: then with the first.
+    pub fn check_covered(&self, network: &Network, query: &Query) -> Result<()> {
+        let excursions = network.plain(&query.hidden)?.excursions;
+        let outside = |e: &aegis_nn::Excursion| {
+            let (low, high) = e.range;
+            (e.value - high).max(low - e.value) / (high - low)
+        };
+        let finite = excursions.iter().filter(|e| outside(e).is_finite());
+        let worst = finite.max_by(|a, b| outside(a).total_cmp(&outside(b))).or(excursions.first());
+        worst.map_or(Ok(()), |e| Err(Error::NotCovered(e.clone())))
     }
 
     /// The embedding that the encrypted run would give without noise: the approximated twin.

@@ -46,6 +46,24 @@ fn the_approximated_twin_follows_the_exact_one() {
     }
 }
 
+/// `encrypt` took such texts, and NaN came back.
+#[test]
+fn texts_that_leave_the_calibrated_ranges_are_refused() {
+    let Case { bert, layout, network } = case();
+    for text in TEXTS {
+        bert.check_covered(&network, &bert.query(&layout, text).unwrap()).unwrap();
+    }
+    let narrow = bert.calibrate("one text", &[bert.tokenize("cat").unwrap()]).unwrap();
+    let network = bert.network(&layout, &narrow).unwrap();
+    for text in ["the [MASK] sat", "dogs ran on the road . the cats sat"] {
+        let query = bert.query(&layout, text).unwrap();
+        let error = bert.check_covered(&network, &query).unwrap_err();
+        let Error::NotCovered(worst) = &error else { panic!("{text}: {error}") };
+        let excursions = network.plain(&query.hidden).unwrap().excursions;
+        assert!(excursions.contains(worst) && error.to_string().contains(&worst.stage), "{text}: {error}");
+    }
+}
+
 /// Slots as a faultless server returns them.
 fn result(case: &Case, text: &str) -> (QueryShape, Vec<Vec<f64>>) {
     let query = case.bert.query(&case.layout, text).unwrap();
@@ -130,6 +148,8 @@ fn shapes_of_other_models_and_damaged_ones_are_refused() {
         ("\"padded_tokens\":16", "\"padded_tokens\":18446744073709551615"),
         ("\"padded_tokens\":16", "\"padded_tokens\":9223372036854775808"),
         ("\"slots\":256", "\"slots\":0"),
+        // Possible, but of no text that this model takes: a server would plan for it.
+        ("\"slots\":256,\"padded_tokens\":16", "\"slots\":1048576,\"padded_tokens\":65536"),
     ] {
         let damaged: QueryShape = serde_json::from_str(&text.replacen(from, to, 1)).unwrap();
         assert!(damaged != shape && case.bert.check_shape(&damaged).is_err(), "{to}");

@@ -1,0 +1,92 @@
+//! What a file holds, as far as its first bytes tell: an output replaces nothing else than its like.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use aegis::keyset::{self, Keyset};
+use aegis::message::{self, Kind};
+
+/// What the command writes, and what it may find in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Empty,
+    SecretKey,
+    EvaluationKeys,
+    Keyset,
+    Query,
+    Result,
+    Other,
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "nothing",
+            Self::SecretKey => "the secret key of a key set",
+            Self::EvaluationKeys => "evaluation keys",
+            Self::Keyset => "the description of a key set",
+            Self::Query => "an encrypted query",
+            Self::Result => "an encrypted result",
+            Self::Other => "something else",
+        })
+    }
+}
+
+impl From<Kind> for Content {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Query => Self::Query,
+            Kind::Result => Self::Result,
+        }
+    }
+}
+
+/// What the file at `path` holds. Damage further on does not matter: a damaged key is nothing to write over either.
+pub(crate) fn of(path: &Path) -> io::Result<Content> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(keyset::MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(match &bytes[..] {
+        [] => Content::Empty,
+        // Magic and kind of the files of `aegis-ckks`; the test below has it write them.
+        [b'A', b'E', b'G', b'I', b'S', 1, ..] => Content::SecretKey,
+        [b'A', b'E', b'G', b'I', b'S', 3, ..] => Content::EvaluationKeys,
+        _ => match message::kind(&bytes) {
+            Some(kind) => kind.into(),
+            None if Keyset::parse(&bytes).is_ok() => Content::Keyset,
+            None => Content::Other,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use aegis_ckks::{Context, KeyGenerator, KeyRequest, Params, Seed, insecure_levelled_spec};
+
+    use super::*;
+
+    #[test]
+    fn files_are_recognised_as_they_are_written() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("x");
+        let params = Params::insecure(insecure_levelled_spec(5, 1)).expect("a ring");
+        let device = aegis_cpu::Cpu::new(params.rns().clone(), 1).expect("a device");
+        let ctx = Context::new(params, Arc::new(device)).expect("a context");
+        let generator = KeyGenerator::new(&ctx, Seed::new([1; 32]));
+        let secret = generator.secret_key();
+        secret.write(&ctx, File::create(&path).expect("writable")).expect("written");
+        assert_eq!(of(&path).expect("readable"), Content::SecretKey);
+        let none = KeyRequest::new(ctx.params().n());
+        let keys = generator.evaluation_keys(&secret, &none).expect("keys");
+        keys.write(&ctx, File::create(&path).expect("writable")).expect("written");
+        assert_eq!(of(&path).expect("readable"), Content::EvaluationKeys);
+        let (key_id, preset, model) = (secret.id().to_string(), "N".to_owned(), "0".repeat(64));
+        let keyset = Keyset { key_id, preset, model, padded_tokens: 1 };
+        std::fs::write(&path, keyset.to_bytes()).expect("writable");
+        assert_eq!(of(&path).expect("readable"), Content::Keyset);
+        // Messages: see `a_query_travels_to_the_server_and_back`.
+    }
+}

@@ -1,0 +1,92 @@
+//! A client's model and keys on the small preset with 128 bits of security, made without the command.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aegis::keyset::Keyset;
+use aegis::message::{self, Header, Kind};
+use aegis_ckks::{Context, KeyGenerator, N14_L6_S40, Params, SecretKey, Seed};
+use aegis_models::testing::TinyBert;
+use aegis_models::{Bert, CALIBRATION_FILE, Query, calibration_file};
+use aegis_nn::{MODEL, Tensor};
+use tempfile::{TempDir, tempdir};
+
+/// A text that the calibration covers.
+pub(crate) const TEXT: &str = "the cat sat on the mat.";
+/// One that a calibration on [`NARROW`] alone does not.
+pub(crate) const OUTSIDE: &str = "the [MASK] sat";
+pub(crate) const NARROW: &str = "cat";
+
+pub(crate) struct Client {
+    dir: TempDir,
+    bert: Bert,
+    ctx: Context,
+    secret: SecretKey,
+}
+
+impl Client {
+    pub(crate) fn new() -> Self {
+        let dir = tempdir().expect("a folder");
+        let bert = calibrated(&dir.path().join("model"), &[TEXT, "a dog ran", "cat", "the dogs sat."]);
+        let params = Params::try_from(N14_L6_S40).expect("a preset");
+        let device = aegis_cpu::Cpu::new(params.rns().clone(), 1).expect("a device");
+        let ctx = Context::new(params, Arc::new(device)).expect("a context");
+        let secret = KeyGenerator::new(&ctx, Seed::new([1; 32])).secret_key();
+        let client = Self { dir, bert, ctx, secret };
+        fs::create_dir(client.keys()).expect("writable");
+        let key = File::create(client.keys().join("secret.key")).expect("writable");
+        client.secret.write(&client.ctx, key).expect("writable");
+        let (key_id, model) = (client.secret.id().to_string(), client.bert.identity().to_owned());
+        let keyset = Keyset { key_id, preset: N14_L6_S40.name.into(), model, padded_tokens: 16 };
+        fs::write(client.keys().join("keyset.json"), keyset.to_bytes()).expect("writable");
+        client
+    }
+
+    /// A new path in the client's folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn model(&self) -> PathBuf {
+        self.path("model")
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.path("keys")
+    }
+
+    /// The same weights with a calibration that covers hardly any text.
+    pub(crate) fn narrow_model(&self) -> PathBuf {
+        let path = self.path("narrow");
+        calibrated(&path, &[NARROW]);
+        path
+    }
+
+    /// Writes the result that a faultless server would send for [`TEXT`], and gives its embedding.
+    pub(crate) fn result(&self, path: &Path) -> Vec<f64> {
+        let layout = self.bert.layout(self.ctx.params().slots(), 16).expect("a layout");
+        let Query { shape, .. } = self.bert.query(&layout, TEXT).expect("a query");
+        let embedding = self.bert.embed_plain(TEXT).expect("an embedding");
+        let copies = Tensor::from_fn(layout.tokens(), embedding.len(), |_, c| embedding[c]);
+        let (level, seed) = (self.ctx.params().fresh_level(), Seed::new([2; 32]));
+        let y = aegis_nn::encrypt(&self.ctx, &self.secret, &layout, MODEL, &copies, level, &seed)
+            .expect("a ciphertext");
+        let header = Header { kind: Kind::Result, model: self.bert.identity().to_owned(), shape };
+        let bytes = message::encode(&self.ctx, &header, y.blocks()).expect("a message");
+        fs::write(path, bytes).expect("writable");
+        embedding
+    }
+}
+
+/// The small model in a folder, with a calibration on these texts.
+fn calibrated(dir: &Path, texts: &[&str]) -> Bert {
+    fs::create_dir(dir).expect("writable");
+    TinyBert::default().write(dir).expect("writable");
+    let bert = Bert::load(dir).expect("a model");
+    let tokens: Vec<_> = texts.iter().map(|t| bert.tokenize(t).expect("tokens")).collect();
+    let constants = bert.calibrate("test", &tokens).expect("constants");
+    let file = calibration_file(&constants, bert.identity()).expect("a file");
+    fs::write(dir.join(CALIBRATION_FILE), file).expect("writable");
+    bert
+}
