@@ -65,7 +65,11 @@ impl Subject {
     }
 
     fn encrypt(&self, plaintext: &Plaintext, index: u64) -> anyhow::Result<Ciphertext> {
-        Ok(self.public.encrypt(&self.ctx, plaintext, &Seed::new([9; 32]).derive("bench", index))?)
+        Ok(self.public.encrypt(
+            &self.ctx,
+            plaintext,
+            &Seed::new([9; 32]).derive("bench", &index.to_le_bytes()),
+        )?)
     }
 }
 
@@ -88,7 +92,7 @@ fn operations(options: &Options) -> anyhow::Result<()> {
 
 fn client(bench: &Bench, s: &Subject, plaintext: &Plaintext, ct: &Ciphertext) -> anyhow::Result<()> {
     bench.measure("encode", RUNS, 1, || {
-        Plaintext::encode(&s.ctx, &s.values, plaintext.scale, plaintext.level)?;
+        Plaintext::encode(&s.ctx, &s.values, plaintext.scale(), plaintext.level())?;
         s.sync()
     })?;
     let mut index = 1;

@@ -58,7 +58,7 @@ fn measure(bench: &Bench, ctx: &Context, name: &str, level: u32, layer: &dyn Lay
     for (i, port) in layer.inputs().iter().enumerate() {
         let x = Tensor::from_fn(layout.tokens(), layout.columns(port.content), |r, c| wave(r * 7919 + c));
         let at = Level(level.0 + port.above);
-        let seed = Seed::new([9; 32]).derive("input", i as u64);
+        let seed = Seed::new([9; 32]).derive("input", &(i as u64).to_le_bytes());
         inputs.push(aegis_nn::encrypt(ctx, &secret, layout, port.content, &x, at, &seed)?);
     }
     let inputs: Vec<&CtTensor> = inputs.iter().collect();

@@ -8,14 +8,18 @@ use std::f64::consts::TAU;
 
 use aegis_ckks::{BootstrapSpec, Ciphertext, Context, Evaluator, KeyRequest, Level, Params};
 
-use crate::dft::{DiagonalMatrix, coeffs_to_slots, slots_to_coeffs};
+use crate::dft::{self, DiagonalMatrix, coeffs_to_slots, slots_to_coeffs};
 use crate::eval_mod::EvalMod;
-use crate::linear_transform::{Encoded, LinearTransform};
+use crate::linear_transform::{EncodedDiagonals, LinearTransform};
 use crate::{Error, Result};
 
 /// Baby steps of a CoeffsToSlots stage. With 8, the keys of all rotations of three stages at N = 2^16 take 4.7 GiB;
 /// with 16 they would take 8.6 GiB.
 const TOP_BABY_STEPS: usize = 8;
+
+/// Most that the matrices may take: eight times those of the preset that ships. With one level of CoeffsToSlots at
+/// N = 2^16 they would take 739 GB, and parameters may come from a file.
+const MAX_MATRIX_BYTES: u64 = 8 << 30;
 
 /// Bootstraps ciphertexts whose slots repeat with one period.
 pub struct Bootstrapper {
@@ -33,7 +37,7 @@ struct Stage {
     matrix: DiagonalMatrix,
     transform: LinearTransform,
     /// `None` where the weights are encoded on the fly: the first stage, whose scale follows the input's.
-    weights: Option<Encoded>,
+    weights: Option<EncodedDiagonals>,
 }
 
 impl Stage {
@@ -59,7 +63,8 @@ impl Stage {
 
 impl Bootstrapper {
     /// A bootstrapper for vectors of `slots` values, a power of two up to N/2, that repeat over all slots. Encodes the
-    /// matrices: at N = 2^16 and full slots they take 1 GiB on the device.
+    /// matrices: at N = 2^16 and full slots they take 1 GiB on the device. Fails with [`Error::TooLarge`], before it makes
+    /// any, where a transform has too few levels for its size.
     pub fn new(ctx: &Context, slots: usize) -> Result<Self> {
         let params = ctx.params();
         let refuse = |reason| Err(Error::NoBootstrap { params: params.name().to_owned(), reason });
@@ -77,8 +82,12 @@ impl Bootstrapper {
         if !slots.is_power_of_two() || slots > params.slots() {
             return refuse(format!("{slots} slots; give a power of two up to {}", params.slots()));
         }
+        let bytes = matrix_bytes(params, &spec, slots);
+        if bytes > MAX_MATRIX_BYTES {
+            return Err(Error::TooLarge { params: params.name().to_owned(), bytes, max: MAX_MATRIX_BYTES });
+        }
         let down_from = |top: Level, matrices: Vec<DiagonalMatrix>| {
-            let stage = |(i, matrix)| Stage::new(matrix, Level(top.0 - i as u32));
+            let stage = |(i, matrix)| Stage::new(matrix, top.lowered(i as u32));
             matrices.into_iter().enumerate().map(stage).collect::<Result<Vec<_>>>()
         };
         let to_coeffs = slots_to_coeffs(slots, spec.slots_to_coeffs as usize);
@@ -114,7 +123,12 @@ impl Bootstrapper {
 
     /// Bytes of the encoded matrices on the device.
     pub fn bytes(&self) -> u64 {
-        self.to_coeffs.iter().chain(&self.to_slots).flat_map(|s| &s.weights).map(Encoded::bytes).sum()
+        self.to_coeffs
+            .iter()
+            .chain(&self.to_slots)
+            .flat_map(|s| &s.weights)
+            .map(EncodedDiagonals::bytes)
+            .sum()
     }
 
     /// The keys that a bootstrap needs, each at the level of its use.
@@ -237,7 +251,7 @@ impl Bootstrapper {
 
     /// Level at which CoeffsToSlots ends and EvalMod begins.
     pub(crate) fn split_level(&self) -> Level {
-        Level(self.params().max_level().0 - self.spec.coeffs_to_slots)
+        self.params().max_level().lowered(self.spec.coeffs_to_slots)
     }
 
     /// Rotations whose sum projects to polynomials in `X^(N/2n)`, the ring of vectors of n slots.
@@ -251,7 +265,7 @@ impl Bootstrapper {
         if i + 1 == self.to_coeffs.len() {
             self.params().base_modulus() as f64 / f64::from(self.spec.message_ratio_log2).exp2()
         } else {
-            self.params().scale(Level(self.to_coeffs[i].level.0 - 1))
+            self.params().scale(self.to_coeffs[i].level.lowered(1))
         }
     }
 
@@ -265,4 +279,21 @@ impl Bootstrapper {
     pub(crate) fn split_scale(&self) -> f64 {
         self.eval_mod.input_scale(self.params(), self.split_level()) / 2.0
     }
+}
+
+/// An upper bound of what the matrices take: complex diagonals on the host and, encoded over the limbs of their level and
+/// the special ones, on the device.
+fn matrix_bytes(params: &Params, spec: &BootstrapSpec, slots: usize) -> u64 {
+    let low = dft::layers(slots, spec.slots_to_coeffs as usize);
+    let high: Vec<u32> = dft::layers(slots, spec.coeffs_to_slots as usize).into_iter().rev().collect();
+    // The first matrix of SlotsToCoeffs and the last one of CoeffsToSlots have the shortest diagonals.
+    let levels = (0..low.len()).map(|i| params.base_level().lowered(i as u32));
+    let levels =
+        levels.chain((0..high.len()).map(|i| params.max_level().lowered((high.len() - 1 - i) as u32)));
+    let sizes = dft::sizes(&low, slots).into_iter().chain(dft::sizes(&high, slots));
+    let bytes = |((diagonals, period), level): ((usize, usize), Level)| {
+        let words = (2 * period).min(params.n()) * params.extended_basis(level).len();
+        diagonals as u64 * (16 * period + 8 * words) as u64
+    };
+    sizes.zip(levels).map(bytes).sum()
 }

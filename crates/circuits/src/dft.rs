@@ -146,6 +146,22 @@ pub(crate) fn layers(slots: usize, levels: usize) -> Vec<u32> {
     (0..levels).map(|level| count / levels + u32::from(level < count % levels)).collect()
 }
 
+/// Number of diagonals and their length, of each matrix that [`slots_to_coeffs`] makes, known before it is made. Those of
+/// [`coeffs_to_slots`] are the same in the opposite order of layers.
+pub(crate) fn sizes(layers: &[u32], slots: usize) -> Vec<(usize, usize)> {
+    let mut period = 1;
+    let mut size = |count: &u32| {
+        if *count == 0 {
+            return (1, 1);
+        }
+        period <<= count;
+        // The sums of one of -half, 0, half for each layer; where the block is all slots, its half is its own negative.
+        let diagonals = if period == slots { 1 << count } else { (2 << count) - 1 };
+        (diagonals, period)
+    };
+    layers.iter().map(&mut size).collect()
+}
+
 /// Multiplies out the layers of each level.
 fn merge(all: Vec<DiagonalMatrix>, slots: usize, levels: usize) -> Vec<DiagonalMatrix> {
     let mut all = all.into_iter();
@@ -220,5 +236,20 @@ mod tests {
         };
         let facts = count(slots_to_coeffs(1 << 15, 3));
         assert_eq!(facts, [(1, 63, 32), (32, 63, 1024), (1024, 32, 1 << 15)]);
+    }
+
+    #[test]
+    fn sizes_are_known_before_the_matrices_are_made() {
+        let facts = |m: &DiagonalMatrix| (m.indices().count(), m.period());
+        for slots in [1, 2, 16, 128] {
+            for levels in 1..=4 {
+                let counts = layers(slots, levels);
+                let forward: Vec<_> = slots_to_coeffs(slots, levels).iter().map(facts).collect();
+                assert_eq!(forward, sizes(&counts, slots), "{slots} slots in {levels} levels");
+                let upwards: Vec<u32> = counts.iter().rev().copied().collect();
+                let backward: Vec<_> = coeffs_to_slots(slots, levels).iter().rev().map(facts).collect();
+                assert_eq!(backward, sizes(&upwards, slots), "{slots} slots in {levels} levels");
+            }
+        }
     }
 }

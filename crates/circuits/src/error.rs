@@ -43,13 +43,20 @@ pub enum Error {
         /// What is missing.
         reason: String,
     },
+    /// The matrices of a bootstrap would take more memory than any sensible division into levels.
+    #[error(
+        "the matrices of a bootstrap with {params} would take {bytes} bytes, at most {max} are allowed; give CoeffsToSlots \
+         and SlotsToCoeffs more levels"
+    )]
+    TooLarge {
+        /// Name of the parameter set.
+        params: String,
+        /// Bytes of the matrices, on the host and on the device.
+        bytes: u64,
+        /// Most that is allowed.
+        max: u64,
+    },
     /// The scheme refused or failed.
     #[error(transparent)]
     Ckks(#[from] aegis_ckks::Error),
-}
-
-impl From<aegis_hal::Error> for Error {
-    fn from(e: aegis_hal::Error) -> Self {
-        Self::Ckks(e.into())
-    }
 }

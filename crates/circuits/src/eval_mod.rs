@@ -53,7 +53,7 @@ impl EvalMod {
     /// The scale of inputs at `level` with the most precision: its square rescales to the scale at which the powers
     /// of u keep theirs.
     pub fn input_scale(&self, params: &Params, level: Level) -> f64 {
-        let below = Level(level.0.saturating_sub(1));
+        let below = level.lowered(1);
         (params.rescale_factor(level) * params.rescale_factor(below)).sqrt()
     }
 
@@ -75,7 +75,7 @@ impl EvalMod {
         let u = double_angle(ev, &y)?;
         // A double angle squares the scale and divides it: the scale before each step from the one after it.
         let scale = (1..=self.double_angles).fold(target, |scale, step| {
-            let level = Level(out.0 + step);
+            let level = out.up(step);
             (scale * ev.params().rescale_factor(level)).sqrt()
         });
         let cosine = self.cosine.evaluate_to(ev, &u, scale)?;

@@ -1,6 +1,6 @@
 //! Inverses by Goldschmidt's method with a relaxation schedule.
 
-use aegis_ckks::{Ciphertext, Evaluator, Level};
+use aegis_ckks::{Ciphertext, Evaluator};
 
 use crate::sum::Sum;
 use crate::{Error, Result};
@@ -56,7 +56,7 @@ fn plan(ev: &Evaluator, b: &Ciphertext, schedule: &[f64]) -> Vec<Step> {
     let (mut scale, mut level) = (b.scale(), b.level());
     let mut steps = Vec::with_capacity(schedule.len());
     for k in schedule {
-        let below = Level(level.0 - 1);
+        let below = level.lowered(1);
         let divisor = params.rescale_factor(level);
         let factor = (params.scale(below) * divisor * k * k / (scale * scale)).round().max(1.0);
         let t = factor * scale / (k * k);
@@ -67,7 +67,7 @@ fn plan(ev: &Evaluator, b: &Ciphertext, schedule: &[f64]) -> Vec<Step> {
     let mut a = params.scale(level);
     for (i, step) in steps.iter_mut().enumerate().rev() {
         step.a = a;
-        a = a * params.rescale_factor(Level(b.level().0 - i as u32)) / step.t;
+        a = a * params.rescale_factor(b.level().lowered(i as u32)) / step.t;
     }
     steps
 }

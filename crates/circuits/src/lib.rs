@@ -64,5 +64,5 @@ pub use dft::{DiagonalMatrix, coeffs_to_slots, slots_to_coeffs};
 pub use error::{Error, Result};
 pub use eval_mod::EvalMod;
 pub use inverse::goldschmidt_inverse;
-pub use linear_transform::{Diagonals, Encoded, LinearTransform};
+pub use linear_transform::{Diagonals, EncodedDiagonals, LinearTransform};
 pub use polynomial::{Polynomial, PolynomialCost};

@@ -10,9 +10,9 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use aegis_ckks::{Ciphertext, Context, Evaluator, KeyRequest, Level, Params, same_scale};
-use aegis_hal::{Kernel, Poly, Shape};
-use aegis_ring::{Basis, Galois};
+use aegis_ckks::{
+    Ciphertext, Context, Evaluator, Extended, Galois, KeyRequest, Level, Params, Weights, same_scale,
+};
 use num_complex::Complex64;
 
 use crate::{Error, Result};
@@ -60,15 +60,15 @@ pub struct LinearTransform {
 }
 
 /// Weights of a [`LinearTransform`] encoded in advance, for inputs of one level and scale.
-pub struct Encoded {
+pub struct EncodedDiagonals {
     level: Level,
     scale: f64,
     target: f64,
     blocks: Vec<Block>,
-    weights: Vec<Poly>,
+    weights: Vec<Weights>,
 }
 
-impl Encoded {
+impl EncodedDiagonals {
     /// Level of the inputs.
     pub fn level(&self) -> Level {
         self.level
@@ -76,7 +76,7 @@ impl Encoded {
 
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
-        self.weights.iter().map(|w| w.shape().bytes()).sum()
+        self.weights.iter().map(Weights::bytes).sum()
     }
 }
 
@@ -89,8 +89,8 @@ struct Block {
 }
 
 /// Where the weights of a block come from.
-enum Weights<'a> {
-    Encoded(&'a [Poly]),
+enum Source<'a> {
+    Encoded(&'a [Weights]),
     OnTheFly { diagonals: &'a dyn Diagonals, scale: f64 },
 }
 
@@ -164,7 +164,7 @@ impl LinearTransform {
     /// Applies the map to inputs of equal level and scale, encoding the weights on the fly. The outputs are one level
     /// lower, at its canonical scale.
     pub fn apply(&self, ev: &Evaluator, xs: &[Ciphertext], d: &dyn Diagonals) -> Result<Vec<Ciphertext>> {
-        let below = Level(self.level(xs)?.0.saturating_sub(1));
+        let below = self.level(xs)?.lowered(1);
         self.apply_to(ev, xs, d, ev.params().scale(below))
     }
 
@@ -179,7 +179,7 @@ impl LinearTransform {
         let level = self.level(xs)?;
         let scale = target * ev.params().rescale_factor(level) / xs[0].scale();
         let blocks = self.blocks(ev.context(), level, diagonals.period());
-        self.run(ev, xs, target, &blocks, &Weights::OnTheFly { diagonals, scale })
+        self.run(ev, xs, target, &blocks, &Source::OnTheFly { diagonals, scale })
     }
 
     /// Encodes the weights for inputs at `level` and `scale` and outputs at the scale `target`, one level lower.
@@ -190,21 +190,26 @@ impl LinearTransform {
         level: Level,
         scale: f64,
         target: f64,
-    ) -> Result<Encoded> {
+    ) -> Result<EncodedDiagonals> {
         let plaintext = target * ctx.params().rescale_factor(level) / scale;
         let blocks = self.blocks(ctx, level, diagonals.period());
         let weights = blocks.iter().map(|block| self.weights(ctx, level, block, diagonals, plaintext));
         let weights = weights.collect::<Result<_>>()?;
-        Ok(Encoded { level, scale, target, blocks, weights })
+        Ok(EncodedDiagonals { level, scale, target, blocks, weights })
     }
 
     /// Applies the map with weights encoded in advance, to inputs of the level and scale they were encoded for.
-    pub fn apply_encoded(&self, ev: &Evaluator, xs: &[Ciphertext], e: &Encoded) -> Result<Vec<Ciphertext>> {
+    pub fn apply_encoded(
+        &self,
+        ev: &Evaluator,
+        xs: &[Ciphertext],
+        e: &EncodedDiagonals,
+    ) -> Result<Vec<Ciphertext>> {
         let level = self.level(xs)?;
         if level != e.level || !same_scale(xs[0].scale(), e.scale) {
             return Err(Error::Unaligned { left: e.level, right: level });
         }
-        self.run(ev, xs, e.target, &e.blocks, &Weights::Encoded(&e.weights))
+        self.run(ev, xs, e.target, &e.blocks, &Source::Encoded(&e.weights))
     }
 
     /// The common level of the inputs.
@@ -217,7 +222,7 @@ impl LinearTransform {
         if let Some(x) = xs.iter().find(|x| x.level() != level || !same_scale(x.scale(), scale)) {
             return Err(Error::Unaligned { left: level, right: x.level() });
         }
-        if level == Level(0) {
+        if level == Level::BASE {
             return Err(Error::TooDeep { circuit: "a linear transform", depth: 1, have: level });
         }
         Ok(level)
@@ -226,7 +231,7 @@ impl LinearTransform {
     /// Cuts the work into inner products of bounded size, in the order in which they run: for some outputs, giant
     /// steps from the last to the first, and for these the inputs.
     fn blocks(&self, ctx: &Context, level: Level, period: usize) -> Vec<Block> {
-        let limb_bytes = ctx.extended_basis(level).len() as u64 * 8;
+        let limb_bytes = ctx.params().extended_basis(level).len() as u64 * 8;
         let pair_bytes = 2 * limb_bytes * ctx.params().n() as u64;
         let all_babies = (self.inputs * self.babies.len()) as u64 * pair_bytes;
         let group = if all_babies <= BABY_BYTES { self.inputs } else { 1 };
@@ -253,33 +258,29 @@ impl LinearTransform {
     }
 
     /// The weights of a block: rows (giant step, output), terms (input, baby step), rotated right by the giant step.
-    fn weights(&self, ctx: &Context, level: Level, b: &Block, d: &dyn Diagonals, scale: f64) -> Result<Poly> {
+    fn weights(
+        &self,
+        ctx: &Context,
+        level: Level,
+        b: &Block,
+        d: &dyn Diagonals,
+        scale: f64,
+    ) -> Result<Weights> {
         let period = d.period();
-        let mut rows = Vec::with_capacity(b.rows() * b.inputs.len() * self.babies.len());
-        for g in b.giants.clone() {
-            let turn = (g as i64 * self.giant_steps()).rem_euclid(period as i64) as usize;
-            for o in b.outputs.clone() {
-                for a in b.inputs.clone() {
-                    for &i in &self.babies {
-                        let index = (self.offset + i + self.n1 * g as i64) * self.stride;
-                        let wanted = self.indices.contains(&index);
-                        rows.push(match wanted.then(|| d.diagonal(o, a, index)).flatten() {
-                            Some(mut values) if values.len() == period => {
-                                values.rotate_right(turn);
-                                ctx.encoder().coefficients(&values, scale)?
-                            }
-                            None => vec![0; 2 * period],
-                            Some(values) => {
-                                let reason =
-                                    format!("a diagonal of {} values, period {period}", values.len());
-                                return Err(Error::Shape { what: "linear transform", reason });
-                            }
-                        });
-                    }
-                }
+        let vector = |g: usize, o, a, i| {
+            let index = (self.offset + i + self.n1 * g as i64) * self.stride;
+            let wanted = self.indices.contains(&index);
+            let mut values = wanted.then(|| d.diagonal(o, a, index)).flatten();
+            if let Some(values) = values.as_mut().filter(|v| v.len() == period) {
+                values.rotate_right((g as i64 * self.giant_steps()).rem_euclid(period as i64) as usize);
             }
-        }
-        Ok(ctx.encoder().upload(rows, &ctx.extended_basis(level))?)
+            Ok::<_, Error>(values)
+        };
+        let rows = b.giants.clone().flat_map(|g| b.outputs.clone().map(move |o| (g, o)));
+        let terms = || b.inputs.clone().flat_map(|a| self.babies.iter().map(move |&i| (a, i)));
+        let vectors = rows.flat_map(|(g, o)| terms().map(move |(a, i)| (g, o, a, i)));
+        let vectors = vectors.map(|(g, o, a, i)| vector(g, o, a, i));
+        Weights::encode(ctx, (level, scale), (b.inputs.len() * self.babies.len(), period), vectors)
     }
 
     fn run(
@@ -288,94 +289,70 @@ impl LinearTransform {
         xs: &[Ciphertext],
         target: f64,
         blocks: &[Block],
-        weights: &Weights<'_>,
+        source: &Source<'_>,
     ) -> Result<Vec<Ciphertext>> {
         let (ctx, level) = (ev.context(), xs[0].level());
-        let basis = ctx.extended_basis(level);
-        let mut accumulators: Vec<Option<Poly>> = (0..self.outputs).map(|_| None).collect();
-        let mut babies: Option<(Range<usize>, Poly)> = None;
-        let mut sums: Option<Poly> = None;
+        let mut accumulators: Vec<Option<Extended>> = (0..self.outputs).map(|_| None).collect();
+        let mut babies: Option<(Range<usize>, Extended)> = None;
+        let mut sums: Option<Extended> = None;
         for (index, block) in blocks.iter().enumerate() {
-            if babies.as_ref().is_none_or(|(inputs, _)| *inputs != block.inputs) {
-                drop(babies.take());
-                babies = Some((block.inputs.clone(), self.baby_poly(ev, &xs[block.inputs.clone()], &basis)?));
-            }
+            let (inputs, x) = match babies.take() {
+                Some(kept) if kept.0 == block.inputs => kept,
+                // What is not kept is freed before others are made.
+                other => {
+                    drop(other);
+                    (block.inputs.clone(), self.baby_steps_of(ev, &xs[block.inputs.clone()])?)
+                }
+            };
             let fresh;
-            let w = match *weights {
-                Weights::Encoded(polys) => &polys[index],
-                Weights::OnTheFly { diagonals, scale } => {
+            let w = match *source {
+                Source::Encoded(weights) => &weights[index],
+                Source::OnTheFly { diagonals, scale } => {
                     fresh = self.weights(ctx, level, block, diagonals, scale)?;
                     &fresh
                 }
             };
-            let first = block.inputs.start == 0;
-            if first {
-                sums = Some(ctx.device().alloc(Shape::new(
-                    2 * block.rows(),
-                    basis.clone(),
-                    ctx.params().n(),
-                ))?);
-            }
-            let terms = block.inputs.len() * self.babies.len();
-            let kernel = Kernel::InnerProduct { terms, accumulate: !first };
-            ev.count_plain_products((terms * block.rows()) as u64);
-            if let (Some(out), Some((_, x))) = (&mut sums, &babies) {
-                ctx.device().run(&kernel, &basis, out.view_mut(), &[w.view(), x.view()])?;
-            }
-            if block.inputs.end == self.inputs
-                && let Some(sums) = sums.take()
-            {
-                self.giant_step_sums(ev, level, block, &sums, &mut accumulators)?;
+            let done = ev.weighted_sums(w, &x, sums.take())?;
+            babies = Some((inputs, x));
+            if block.inputs.end == self.inputs {
+                self.giant_step_sums(ev, block, &done, &mut accumulators)?;
+            } else {
+                sums = Some(done);
             }
         }
+        // Exactly the scale wanted: that of the sums is off by the roundings of the weights' scale.
         let scale = target * ctx.params().rescale_factor(level);
-        let finish = |acc: Option<Poly>| {
+        let finish = |acc: Option<Extended>| {
             let acc =
                 acc.ok_or_else(|| Error::Shape { what: "linear transform", reason: "no blocks".into() })?;
-            Ok(ev.mod_down_rescale(acc.view(), level, scale)?)
+            Ok(ev.mod_down_rescale(&acc.reinterpret(scale)?)?)
         };
         accumulators.into_iter().map(finish).collect()
     }
 
-    /// All baby steps of these inputs, extended: one pair of polynomials for each (input, baby step).
-    fn baby_poly(&self, ev: &Evaluator, xs: &[Ciphertext], basis: &Basis) -> Result<Poly> {
-        let n = ev.params().n();
-        let shape = Shape::new(2 * xs.len() * self.babies.len(), basis.clone(), n);
-        let mut out = ev.context().device().alloc(shape)?;
-        for (a, x) in xs.iter().enumerate() {
-            let hoisted = ev.hoist(x)?;
-            for baby in 0..self.babies.len() {
-                let g = Galois::rotation(self.baby_steps(baby), n);
-                let target = out.slice_mut(2 * (a * self.babies.len() + baby), 2);
-                ev.rotate_extended(x, &hoisted, g, target)?;
-            }
-        }
-        Ok(out)
+    /// All baby steps of these inputs: one extended ciphertext for each (input, baby step).
+    fn baby_steps_of(&self, ev: &Evaluator, xs: &[Ciphertext]) -> Result<Extended> {
+        let map = |baby| Galois::rotation(self.baby_steps(baby), ev.params().n());
+        let maps: Vec<Galois> = (0..self.babies.len()).map(map).collect();
+        Ok(ev.rotate_all_extended(xs, &maps)?)
     }
 
     /// Horner steps for the giant steps of a block, from the last to the first.
     fn giant_step_sums(
         &self,
         ev: &Evaluator,
-        level: Level,
         block: &Block,
-        sums: &Poly,
-        accumulators: &mut [Option<Poly>],
+        sums: &Extended,
+        accumulators: &mut [Option<Extended>],
     ) -> Result<()> {
-        let (device, basis) = (ev.context().device(), sums.basis());
         let turn = Galois::rotation(self.giant_steps(), ev.params().n());
         for row in (0..block.rows()).rev() {
             let accumulator = &mut accumulators[block.outputs.start + row % block.outputs.len()];
-            let sum = sums.slice(2 * row, 2);
             *accumulator = Some(match accumulator.take() {
-                None => {
-                    let mut first = device.alloc(Shape::new(2, basis.clone(), ev.params().n()))?;
-                    device.run(&Kernel::Copy, basis, first.view_mut(), &[sum])?;
-                    first
-                }
+                None => ev.extended_pair(sums, row)?,
                 Some(acc) => {
-                    let mut turned = ev.rotate_extended_poly(&acc, level, turn)?;
-                    device.run(&Kernel::Add, basis, turned.view_mut(), &[sum])?;
+                    let mut turned = ev.rotate_extended(&acc, turn)?;
+                    ev.add_extended_pair(&mut turned, sums, row)?;
                     turned
                 }
             });

@@ -136,7 +136,7 @@ impl Polynomial {
 
     /// The polynomial of every slot. Level: lower by [`Polynomial::depth`]. Scale: canonical.
     pub fn evaluate(&self, ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
-        let level = Level(x.level().0.saturating_sub(self.depth()));
+        let level = x.level().lowered(self.depth());
         self.evaluate_to(ev, x, ev.params().scale(level))
     }
 
@@ -148,7 +148,7 @@ impl Polynomial {
         }
         if self.degree() == 0 {
             let zero = ev.reinterpret(&ev.mul_scalar(x, 0.0, 1.0)?, target)?;
-            return constant(ev, &ev.drop_to(&zero, Level(x.level().0 - depth))?, &self.coefficients[0]);
+            return constant(ev, &ev.drop_to(&zero, x.level().lowered(depth))?, &self.coefficients[0]);
         }
         let x = if self.is_normalised() { x.clone() } else { self.normalise(ev, x)? };
         let plan = Plan::best(&self.coefficients);
@@ -342,7 +342,7 @@ impl<'a> Powers<'a> {
     /// The level `offset` below x.
     fn level(&self, offset: u32) -> Result<Level> {
         let too_deep = Error::TooDeep { circuit: "a polynomial", depth: offset, have: self.top };
-        self.top.0.checked_sub(offset).map(Level).ok_or(too_deep)
+        self.top.down(offset).ok_or(too_deep)
     }
 
     fn get(&mut self, k: usize) -> Result<&Ciphertext> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aegis_hal::{Device, Host, Kernel, Poly, Scalars, Shape};
 use aegis_ring::Basis;
 
-use crate::{Encoder, Error, Level, Params, Result};
+use crate::{Encoder, Error, Params, Result};
 
 /// Parameters, a device and the encoder. Cheap to clone; two contexts live side by side in one process.
 #[derive(Clone)]
@@ -51,11 +51,6 @@ impl Context {
     /// `X^(N/2)` in evaluation form over all limbs, compact.
     pub(crate) fn imaginary(&self) -> &Poly {
         &self.0.imaginary
-    }
-
-    /// The limbs of an extended ciphertext at `level`: those of the ciphertext and the special ones.
-    pub fn extended_basis(&self, level: Level) -> Basis {
-        self.params().basis(level).union(self.params().special())
     }
 
     /// A signed integer as one residue a limb.

@@ -12,8 +12,10 @@ use aegis_hal::{Device, Host, Kernel, Poly, Shape};
 use aegis_ring::Basis;
 use num_complex::Complex64;
 use rustfft::{Fft, FftPlanner};
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::{Context, Error, Level, Result};
+use crate::secret::SecretPoly;
+use crate::{Context, Error, Level, Result, Seed};
 
 /// Coefficients beyond this magnitude do not fit a signed word with room to round.
 const MAX_COEFFICIENT: f64 = (1u64 << 62) as f64;
@@ -90,8 +92,10 @@ impl Encoder {
         Ok(e.order.iter().map(|&m| w[m as usize]).collect())
     }
 
-    /// [`Encoder::embed`], rounded. Fails on values that are not finite or too large for the scale.
+    /// [`Encoder::embed`], rounded. Fails on values that are not finite or too large for the scale, and on a scale that is
+    /// none.
     pub fn coefficients(&self, values: &[Complex64], scale: f64) -> Result<Vec<i64>> {
+        check_scale(scale)?;
         let round = |c: f64| {
             let c = c.round();
             // Not finite fails the comparison too.
@@ -108,15 +112,31 @@ impl Encoder {
     }
 
     /// One polynomial in evaluation form over `basis`, of `2 p` words a limb for `p` values (compact below `p = N/2`).
+    /// Fails where a coefficient does not fit the modulus of `basis` ([`Error::ModulusTooSmall`]).
     ///
     /// A scale beyond `2^50`, as of a constant added to a product, is reached by an exact multiplication with a power of
     /// two, so that coefficients stay within a signed word.
     pub fn encode(&self, values: &[Complex64], scale: f64, basis: &Basis) -> Result<Poly> {
+        let rounded = self.round(values, scale)?;
+        self.place(rounded, basis)
+    }
+
+    /// The integers of a plaintext at this scale.
+    fn round(&self, values: &[Complex64], scale: f64) -> Result<Rounded> {
+        check_scale(scale)?;
         let surplus = (scale.log2() - 50.0).ceil().clamp(0.0, 120.0);
-        let mut poly = self.upload(vec![self.coefficients(values, scale / surplus.exp2())?], basis)?;
-        if surplus > 0.0 {
-            let rns = self.device.rns();
-            let power = basis.iter().map(|l| rns.modulus(l).reduce_u128(1 << surplus as u32)).collect();
+        let coefficients = Zeroizing::new(self.coefficients(values, scale / surplus.exp2())?);
+        Ok(Rounded { coefficients, surplus_log2: surplus as u32 })
+    }
+
+    /// Fails unless the integers fit the modulus of `basis`.
+    fn place(&self, rounded: Rounded, basis: &Basis) -> Result<Poly> {
+        let rns = self.device.rns();
+        rounded.check_fits(rns.log2_product(basis))?;
+        let Rounded { coefficients, surplus_log2 } = rounded;
+        let mut poly = self.upload_rows(1, coefficients, basis)?;
+        if surplus_log2 > 0 {
+            let power = basis.iter().map(|l| rns.modulus(l).reduce_u128(1 << surplus_log2)).collect();
             self.device.launch(&Kernel::ScalarMul(power), basis, poly.view_mut(), &[])?;
         }
         Ok(poly)
@@ -128,38 +148,116 @@ impl Encoder {
         if n == 0 || rows.iter().any(|r| r.len() != n) {
             return Err(Error::Encoding("a batch of rows of unequal length, or an empty one".into()));
         }
-        let shape = Shape::new(rows.len(), basis.clone(), n);
-        let mut poly = self.device.upload(shape, Host::Signed(rows.concat().into()))?;
+        self.upload_rows(rows.len(), Zeroizing::new(rows.concat()), basis)
+    }
+
+    /// `batch` rows of equal length, one after the other.
+    fn upload_rows(&self, batch: usize, words: Zeroizing<Vec<i64>>, basis: &Basis) -> Result<Poly> {
+        let shape = Shape::new(batch, basis.clone(), words.len() / batch);
+        let mut poly = self.device.upload(shape, Host::Signed(words))?;
         self.device.launch(&Kernel::Ntt, basis, poly.view_mut(), &[])?;
         Ok(poly)
     }
 }
 
+/// A scale is finite and above zero: zero would turn every value into NaN.
+pub(crate) fn check_scale(scale: f64) -> Result<()> {
+    if scale.is_finite() && scale > 0.0 { Ok(()) } else { Err(Error::InvalidScale { scale }) }
+}
+
+/// Coefficients times `2^surplus_log2`: what a plaintext holds.
+struct Rounded {
+    coefficients: Zeroizing<Vec<i64>>,
+    surplus_log2: u32,
+}
+
+impl Rounded {
+    /// Fails where a coefficient would wrap around a modulus of this size.
+    fn check_fits(&self, have_log2: f64) -> Result<()> {
+        let largest = self.coefficients.iter().map(|c| c.unsigned_abs()).max().unwrap_or(0);
+        // Twice the largest: residues stand for both signs. The logarithm of zero fits everywhere.
+        let need_log2 = (largest as f64).log2() + f64::from(self.surplus_log2) + 1.0;
+        if need_log2 < have_log2 {
+            return Ok(());
+        }
+        Err(Error::ModulusTooSmall { op: "an encoded vector", need_log2, have_log2 })
+    }
+
+    /// BLAKE3 of the integers.
+    fn digest(&self) -> Zeroizing<[u8; 32]> {
+        let mut hash = blake3::Hasher::new();
+        hash.update(&self.surplus_log2.to_le_bytes());
+        let mut bytes = Zeroizing::new([0; 8 * 512]);
+        for coefficients in self.coefficients.chunks(512) {
+            let bytes = &mut bytes[..8 * coefficients.len()];
+            for (b, c) in bytes.as_chunks_mut().0.iter_mut().zip(coefficients) {
+                *b = c.to_le_bytes();
+            }
+            hash.update(bytes);
+        }
+        let digest = Zeroizing::new(*hash.finalize().as_bytes());
+        hash.zeroize();
+        digest
+    }
+}
+
 /// An encoded vector.
-#[derive(Debug)]
 pub struct Plaintext {
-    /// Evaluation form over the limbs of [`Plaintext::level`]; compact for short periodic vectors.
-    pub poly: Poly,
-    /// Level of the ciphertexts it can meet.
-    pub level: Level,
-    /// Scale of the values.
-    pub scale: f64,
+    /// Evaluation form over the limbs of `level`; compact for short periodic vectors.
+    poly: Poly,
+    level: Level,
+    scale: f64,
+    /// Of the integers in `poly`: as secret as these, since it confirms a guess.
+    digest: Zeroizing<[u8; 32]>,
+}
+
+impl std::fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Plaintext({:?}, scale 2^{:.6}, message not shown)", self.level, self.scale.log2())
+    }
 }
 
 impl Plaintext {
-    /// Encodes a vector whose length divides N/2, repeated periodically.
+    /// Encodes a vector whose length divides N/2, repeated periodically. Fails where it does not fit the modulus of the
+    /// level at this scale: it would decrypt to something else. (The noise is not counted: leave it a bit.)
     pub fn encode(ctx: &Context, values: &[Complex64], scale: f64, level: Level) -> Result<Self> {
-        let max = ctx.params().max_level();
-        if level > max {
-            return Err(Error::LevelTooHigh { have: level, max });
-        }
-        let poly = ctx.encoder().encode(values, scale, ctx.params().basis(level))?;
-        Ok(Self { poly, level, scale })
+        ctx.params().check_level(level)?;
+        let rounded = ctx.encoder().round(values, scale)?;
+        let digest = rounded.digest();
+        Ok(Self { poly: ctx.encoder().place(rounded, ctx.params().basis(level))?, level, scale, digest })
     }
 
     /// Encodes a real vector, as [`Plaintext::encode`].
     pub fn encode_real(ctx: &Context, values: &[f64], scale: f64, level: Level) -> Result<Self> {
         let values: Vec<Complex64> = values.iter().map(|&v| Complex64::new(v, 0.0)).collect();
         Self::encode(ctx, &values, scale, level)
+    }
+
+    /// Evaluation form over the limbs of [`Plaintext::level`]; compact for short periodic vectors.
+    pub fn poly(&self) -> &Poly {
+        &self.poly
+    }
+
+    /// Level of the ciphertexts that it can meet.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Scale of the values.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// Overwrites the message on the device: for vectors that were secret, once they are encrypted.
+    pub fn wipe(self, ctx: &Context) {
+        drop(SecretPoly::new(ctx.device(), self.poly));
+    }
+
+    /// `seed` for encrypting this message at this level and scale alone.
+    pub(crate) fn bind(&self, seed: &Seed) -> Seed {
+        let mut context = [0; 12];
+        context[..4].copy_from_slice(&self.level.0.to_le_bytes());
+        context[4..].copy_from_slice(&self.scale.to_le_bytes());
+        seed.derive("level and scale", &context).derive("message", &*self.digest)
     }
 }

@@ -33,6 +33,24 @@ pub enum Error {
         /// The highest level.
         max: Level,
     },
+    /// Operands at different levels where one is needed.
+    #[error("operands at levels {left:?} and {right:?}; bring them together with `adjust`")]
+    LevelMismatch {
+        /// Level of the first operand.
+        left: Level,
+        /// Level of the second operand.
+        right: Level,
+    },
+    /// Too many operands, or too few.
+    #[error("{have} {what}, expected {want}")]
+    Count {
+        /// What was counted.
+        what: &'static str,
+        /// How many there are.
+        have: usize,
+        /// How many are needed.
+        want: usize,
+    },
     /// Operands at one level have different scales, so that their sum would mean nothing.
     #[error(
         "scales 2^{:.6} and 2^{:.6} at level {level:?} do not match; rescale products, or `adjust` one operand from a level above",
@@ -63,6 +81,54 @@ pub enum Error {
         have: crate::KeyId,
         /// The key set expected.
         want: crate::KeyId,
+    },
+    /// A key under other parameters than those of the context.
+    #[error("{what} was made under other parameters than {want}; use the context that it was made with")]
+    ForeignParams {
+        /// What does not belong here.
+        what: &'static str,
+        /// Name of the context's parameters.
+        want: String,
+    },
+    /// Keys asked for in another ring than that of the parameters.
+    #[error(
+        "keys for a ring of degree {have} in one of {want}; make the request with the degree of the parameters"
+    )]
+    WrongRing {
+        /// Degree of the request.
+        have: usize,
+        /// Degree of the parameters.
+        want: usize,
+    },
+    /// A number that is no scale.
+    #[error("{scale} is not a scale; it must be finite and above zero, and is usually that of the level")]
+    InvalidScale {
+        /// The number.
+        scale: f64,
+    },
+    /// A message of one, or the values given, at their scale do not fit the modulus: they would wrap around it.
+    #[error(
+        "{op} needs a modulus of {need_log2:.1} bits, the one of these limbs has {have_log2:.1}; use a higher level, or a \
+         smaller scale or smaller values"
+    )]
+    ModulusTooSmall {
+        /// The operation.
+        op: &'static str,
+        /// log2 of the smallest modulus that holds the result, with its sign.
+        need_log2: f64,
+        /// log2 of the modulus there is.
+        have_log2: f64,
+    },
+    /// A rounding that would leave the noise in the result.
+    #[error(
+        "rounding to 2^-{bits} hides nothing: the noise of a fresh encryption is as large; keep at most {max} bits, and \
+         far fewer after a computation"
+    )]
+    RoundingTooFine {
+        /// Bits after the point that were asked for.
+        bits: u32,
+        /// Most bits that this ciphertext's scale allows.
+        max: u32,
     },
     /// Values that do not fit a plaintext.
     #[error("cannot encode: {0}")]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aegis_hal::{Kernel, Poly, Shape, View};
 use aegis_ring::{Basis, Galois};
 
+use crate::encoder::check_scale;
 use crate::{Ciphertext, Context, Error, EvaluationKeys, KeyId, Level, Params, Plaintext, Result};
 
 /// Two scales are the same when they differ by less than this factor: above the rounding of `f64` in a long circuit,
@@ -121,8 +122,7 @@ impl Evaluator {
         self.counters.key_switches.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Adds `count` to the products with plaintext vectors: for circuits that launch such products themselves.
-    pub fn count_plain_products(&self, count: u64) {
+    pub(crate) fn count_plain_products(&self, count: u64) {
         self.counters.plain_products.fetch_add(count, Ordering::Relaxed);
     }
 
@@ -187,18 +187,20 @@ impl Evaluator {
 
     fn sum_plain(&self, kernel: &Kernel, a: &Ciphertext, p: &Plaintext) -> Result<Ciphertext> {
         self.check_keys(a)?;
-        check_scales(a.scale(), p.scale, a.level())?;
+        check_scales(a.scale(), p.scale(), a.level())?;
         let basis = self.params().basis(a.level());
         let mut out = self.elementwise(&Kernel::Copy, a.level(), &[a.poly().view()])?;
-        self.ctx.device().launch(kernel, basis, out.slice_mut(0, 1), &[p.poly.view()])?;
+        self.ctx.device().launch(kernel, basis, out.slice_mut(0, 1), &[p.poly().view()])?;
         Ok(Ciphertext::new(out, a.level(), a.scale(), a.key_id()))
     }
 
-    /// `a + c` in every slot. Level and scale unchanged.
+    /// `a + c` in every slot. Level and scale unchanged. Fails where `c` does not fit the modulus of the level.
     pub fn add_scalar(&self, a: &Ciphertext, c: f64) -> Result<Ciphertext> {
         self.check_keys(a)?;
+        let integer = rounded(c * a.scale())?;
+        self.check_fits("a sum with a constant", c * a.scale(), a.level())?;
         let basis = self.params().basis(a.level());
-        let c = self.ctx.scalars(basis, rounded(c * a.scale())?);
+        let c = self.ctx.scalars(basis, integer);
         let mut out = self.elementwise(&Kernel::Copy, a.level(), &[a.poly().view()])?;
         self.ctx.device().launch(&Kernel::ScalarAdd(c), basis, out.slice_mut(0, 1), &[])?;
         Ok(Ciphertext::new(out, a.level(), a.scale(), a.key_id()))
@@ -215,6 +217,7 @@ impl Evaluator {
     /// scale of its level, so has the result.
     pub fn mul_rescale(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
         let (a, b) = self.same_level(a, b)?;
+        self.below("mul_rescale", &a)?;
         self.relinearize_rescale(self.mul_no_relin(&a, &b)?)
     }
 
@@ -228,11 +231,13 @@ impl Evaluator {
         self.mul_rescale(a, a)
     }
 
-    /// `a * b` without relinearisation. Level: the lower of the two. Scale: the product of the scales.
+    /// `a * b` without relinearisation. Level: the lower of the two. Scale: the product of the scales, which must fit the
+    /// modulus of the level, as in every product.
     pub fn mul_no_relin(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Product> {
         self.check_keys(a)?;
         self.check_keys(b)?;
         let level = a.level().min(b.level());
+        self.check_fits("a product", a.scale() * b.scale(), level)?;
         let poly = self.alloc(3, self.params().basis(level))?;
         let mut product = Product { poly, level, scale: a.scale() * b.scale(), key_id: a.key_id() };
         self.tensor(&Kernel::Mul, &mut product, a, b)?;
@@ -269,6 +274,7 @@ impl Evaluator {
     pub fn scale_and_shift(&self, product: &mut Product, factor: i32, c: f64) -> Result<()> {
         let (dev, basis) = (self.ctx.device(), self.params().basis(product.level));
         let shift = rounded(c * product.scale)?;
+        self.check_fits("a sum with a constant", c * product.scale, product.level)?;
         if factor != 1 {
             let factor = self.ctx.scalars(basis, factor.into());
             dev.launch(&Kernel::ScalarMul(factor), basis, product.poly.view_mut(), &[])?;
@@ -310,6 +316,8 @@ impl Evaluator {
     pub fn relinearize_rescale(&self, product: Product) -> Result<Ciphertext> {
         self.check_product(&product)?;
         let (dev, level) = (self.ctx.device(), product.level);
+        let too_low = Error::LevelTooLow { op: "relinearize_rescale", need: Level(1), have: level };
+        let below = level.down(1).ok_or(too_low)?;
         let basis = self.params().basis(level).clone();
         let key = self.keys.relinearization(level)?;
         let mut extended = self.inner_product(&self.decompose(product.poly.slice(1, 1), level)?, key)?;
@@ -318,21 +326,24 @@ impl Evaluator {
             let (target, kernel) = (extended.slice_mut(component, 1), Kernel::ScalarMulAdd(p.clone()));
             dev.launch(&kernel, &basis, target, &[product.poly.slice(at, 1)])?;
         }
-        self.mod_down_rescale(extended.view(), level, product.scale)
+        self.divide_special_rescale(extended.view(), (level, below), product.scale)
     }
 
     /// `a * p`, not rescaled. The plaintext must reach the level of `a`. Scale: the product of the scales.
     pub fn mul_plain(&self, a: &Ciphertext, p: &Plaintext) -> Result<Ciphertext> {
         self.check_keys(a)?;
-        let out = self.elementwise(&Kernel::Mul, a.level(), &[a.poly().view(), p.poly.view()])?;
+        self.check_fits("a product", a.scale() * p.scale(), a.level())?;
+        let out = self.elementwise(&Kernel::Mul, a.level(), &[a.poly().view(), p.poly().view()])?;
         self.count_plain_products(1);
-        Ok(Ciphertext::new(out, a.level(), a.scale() * p.scale, a.key_id()))
+        Ok(Ciphertext::new(out, a.level(), a.scale() * p.scale(), a.key_id()))
     }
 
     /// `a` times the integer `round(c * scale)`, not rescaled. Scale: multiplied by `scale`; with `scale` 1 an integer
     /// `c` costs no level.
     pub fn mul_scalar(&self, a: &Ciphertext, c: f64, scale: f64) -> Result<Ciphertext> {
         self.check_keys(a)?;
+        check_scale(scale)?;
+        self.check_fits("a product", a.scale() * scale, a.level())?;
         let c = self.ctx.scalars(self.params().basis(a.level()), rounded(c * scale)?);
         let out = self.elementwise(&Kernel::ScalarMul(c), a.level(), &[a.poly().view()])?;
         Ok(Ciphertext::new(out, a.level(), a.scale() * scale, a.key_id()))
@@ -415,7 +426,7 @@ impl Evaluator {
             // Exactly the scale asked for: a difference that is kept doubles with every product.
             return Ok(a.relabel(level, scale));
         }
-        let above = Level(level.0 + 1);
+        let above = level.up(1);
         let mismatch = Error::ScaleMismatch { left: a.scale(), right: scale, level };
         if a.level() < above || scale * self.params().rescale_factor(above) / a.scale() < LEAST_ADJUSTMENT {
             return Err(mismatch);
@@ -427,6 +438,7 @@ impl Evaluator {
     /// For circuits that fold a constant factor into the scale. Level unchanged.
     pub fn reinterpret(&self, a: &Ciphertext, scale: f64) -> Result<Ciphertext> {
         self.check_keys(a)?;
+        check_scale(scale)?;
         Ok(a.relabel(a.level(), scale))
     }
 
@@ -480,6 +492,14 @@ impl Evaluator {
         if a.level() < need { Err(Error::LevelTooLow { op, need, have: a.level() }) } else { Ok(()) }
     }
 
+    /// Fails unless the modulus of the level holds this integer and its negative: a constant, or a message of one at a
+    /// scale. Beyond, results would wrap around in silence.
+    fn check_fits(&self, op: &'static str, integer: f64, level: Level) -> Result<()> {
+        let (need_log2, have_log2) = (integer.abs().log2() + 1.0, self.params().log2_modulus(level));
+        // Written so that NaN fails.
+        if need_log2 < have_log2 { Ok(()) } else { Err(Error::ModulusTooSmall { op, need_log2, have_log2 }) }
+    }
+
     pub(crate) fn check_keys(&self, a: &Ciphertext) -> Result<()> {
         self.check_id("the ciphertext", a.key_id())
     }
@@ -488,7 +508,7 @@ impl Evaluator {
         self.check_id("the product", p.key_id)
     }
 
-    fn check_id(&self, what: &'static str, have: KeyId) -> Result<()> {
+    pub(crate) fn check_id(&self, what: &'static str, have: KeyId) -> Result<()> {
         let want = self.keys.id();
         if have == want { Ok(()) } else { Err(Error::ForeignKey { what, have, want }) }
     }
@@ -510,7 +530,7 @@ pub fn same_scale(a: f64, b: f64) -> bool {
     (a / b - 1.0).abs() < SCALE_TOLERANCE
 }
 
-fn check_scales(left: f64, right: f64, level: Level) -> Result<()> {
+pub(crate) fn check_scales(left: f64, right: f64, level: Level) -> Result<()> {
     if same_scale(left, right) { Ok(()) } else { Err(Error::ScaleMismatch { left, right, level }) }
 }
 

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use aegis_hal::{Kernel, Poly, Shape, View, ViewMut};
+use aegis_hal::{Kernel, Poly, Shape, View};
 use aegis_ring::{Basis, Galois};
 
 use crate::keys::SwitchingKey;
@@ -27,12 +27,6 @@ impl Hoisted {
 }
 
 impl Evaluator {
-    /// The limbs of an extended ciphertext at `level`. *Extended* is a pair over these limbs that holds P times the
-    /// message: sums and plaintext products of extended ciphertexts share one division by P.
-    pub fn extended_basis(&self, level: Level) -> Basis {
-        self.context().extended_basis(level)
-    }
-
     /// Decomposes `c1` once, for any number of rotations.
     pub fn hoist(&self, a: &Ciphertext) -> Result<Hoisted> {
         self.check_keys(a)?;
@@ -56,79 +50,16 @@ impl Evaluator {
         Ok(Ciphertext::new(out, a.level(), a.scale(), a.key_id()))
     }
 
-    /// Writes the rotated ciphertext, extended, to two polynomials of `out` over [`Evaluator::extended_basis`]. The
-    /// identity is allowed: it gives P times `a`.
-    pub fn rotate_extended(
-        &self,
-        a: &Ciphertext,
-        hoisted: &Hoisted,
-        map: Galois,
-        mut out: ViewMut<'_>,
-    ) -> Result<()> {
-        self.check_hoisted(a, hoisted)?;
-        let (dev, basis, ext) =
-            (self.context().device(), self.params().basis(a.level()), self.extended_basis(a.level()));
-        let p = self.context().product_scalars(basis, self.params().special());
-        if map == Galois::IDENTITY {
-            let special = self.params().special();
-            dev.launch(&Kernel::ScalarMul(p), basis, out.reborrow(), &[a.poly().view()])?;
-            // P times anything is zero modulo the primes of P.
-            let zeros = vec![0; special.len()].into();
-            dev.launch(&Kernel::ScalarMul(zeros), special, out, &[])?;
-            return Ok(());
-        }
-        let mut extended = self.inner_product(hoisted, self.keys().galois(map, a.level())?)?;
-        self.count_rotation();
-        dev.launch(&Kernel::ScalarMulAdd(p), basis, extended.slice_mut(0, 1), &[a.poly().slice(0, 1)])?;
-        dev.launch(&Kernel::Automorphism(map), &ext, out, &[extended.view()])?;
-        Ok(())
-    }
-
-    /// Rotates an extended pair and keeps it extended: only `c1` is divided by P, to be decomposed again.
-    pub fn rotate_extended_poly(&self, extended: &Poly, level: Level, map: Galois) -> Result<Poly> {
-        let key = self.keys().galois(map, level)?;
-        self.count_rotation();
-        let (dev, basis, ext) =
-            (self.context().device(), self.params().basis(level), self.extended_basis(level));
-        let mut c1 = self.alloc(1, basis)?;
-        self.divide_special(basis, &mut c1, extended.slice(1, 1))?;
-        let digits = self.decompose(c1.view(), level)?;
-        let mut switched = self.inner_product(&digits, key)?;
-        dev.launch(&Kernel::Add, &ext, switched.slice_mut(0, 1), &[extended.slice(0, 1)])?;
-        let mut out = self.alloc(2, &ext)?;
-        dev.launch(&Kernel::Automorphism(map), &ext, out.view_mut(), &[switched.view()])?;
-        Ok(out)
-    }
-
-    /// Divides an extended pair by P, with rounding: a ciphertext of this level and scale.
-    pub fn mod_down(&self, extended: View<'_>, level: Level, scale: f64) -> Result<Ciphertext> {
-        let mut out = self.alloc(2, self.params().basis(level))?;
-        self.divide_special(self.params().basis(level), &mut out, extended)?;
-        Ok(Ciphertext::new(out, level, scale, self.keys().id()))
-    }
-
-    /// [`Evaluator::mod_down`] and a rescale in one division, with one base conversion and one rounding. `scale` is the
-    /// scale before; level: one below `level`.
-    pub fn mod_down_rescale(&self, extended: View<'_>, level: Level, scale: f64) -> Result<Ciphertext> {
-        let need = Error::LevelTooLow { op: "rescale", need: Level(1), have: level };
-        let below = level.down(1).ok_or(need)?;
-        let (dropped, kept) = (self.params().dropped(level), self.params().basis(below));
-        let mut out = self.alloc(2, kept)?;
-        let kernel = Kernel::ModDown { from: dropped.union(self.params().special()) };
-        self.context().device().run(&kernel, kept, out.view_mut(), &[extended])?;
-        Ok(Ciphertext::new(out, below, scale / self.params().rescale_factor(level), self.keys().id()))
-    }
-
     /// Raises a ciphertext from level 0 to the top of the chain. The message becomes `m + q0 I` with a small integer
     /// polynomial I, since the lift happens under the ephemeral sparse secret. Scale unchanged.
     pub fn mod_raise(&self, a: &Ciphertext) -> Result<Ciphertext> {
         self.check_keys(a)?;
-        if a.level() != Level(0) {
-            return Err(Error::LevelTooHigh { have: a.level(), max: Level(0) });
+        if a.level() != Level::BASE {
+            return Err(Error::LevelTooHigh { have: a.level(), max: Level::BASE });
         }
         let keys = self.keys().encapsulation()?;
         let dev = self.context().device();
-        let (base, top) = (self.params().basis(Level(0)), self.params().max_level());
+        let (base, top) = (self.params().basis(Level::BASE), self.params().max_level());
         let low = self.params().encapsulation_basis();
         let special = low.minus(base);
 
@@ -170,7 +101,7 @@ impl Evaluator {
     pub(crate) fn decompose(&self, c: View<'_>, level: Level) -> Result<Hoisted> {
         self.count_key_switch();
         let (dev, basis, ext) =
-            (self.context().device(), self.params().basis(level), self.extended_basis(level));
+            (self.context().device(), self.params().basis(level), self.params().extended_basis(level));
         let parts = self.params().digits(level);
         let mut coefficients = self.alloc(1, basis)?;
         dev.launch(&Kernel::Intt, basis, coefficients.view_mut(), &[c])?;
@@ -185,7 +116,7 @@ impl Evaluator {
 
     /// The sum over digits of digit times key pair: an extended pair.
     pub(crate) fn inner_product(&self, hoisted: &Hoisted, key: &SwitchingKey) -> Result<Poly> {
-        let ext = self.extended_basis(hoisted.level);
+        let ext = self.params().extended_basis(hoisted.level);
         let terms = hoisted.digits.batch();
         let mut out = self.alloc(2, &ext)?;
         let kernel = Kernel::InnerProduct { terms, accumulate: false };
@@ -197,6 +128,20 @@ impl Evaluator {
     pub(crate) fn divide_special(&self, basis: &Basis, out: &mut Poly, extended: View<'_>) -> Result<()> {
         let kernel = Kernel::ModDown { from: self.params().special().clone() };
         Ok(self.context().device().run(&kernel, basis, out.view_mut(), &[extended])?)
+    }
+
+    /// The quotient by P times the primes of `level`, at the level below. `scale`: that before.
+    pub(crate) fn divide_special_rescale(
+        &self,
+        extended: View<'_>,
+        (level, below): (Level, Level),
+        scale: f64,
+    ) -> Result<Ciphertext> {
+        let (dropped, kept) = (self.params().dropped(level), self.params().basis(below));
+        let mut out = self.alloc(2, kept)?;
+        let kernel = Kernel::ModDown { from: dropped.union(self.params().special()) };
+        self.context().device().run(&kernel, kept, out.view_mut(), &[extended])?;
+        Ok(Ciphertext::new(out, below, scale / self.params().rescale_factor(level), self.keys().id()))
     }
 
     fn check_hoisted(&self, a: &Ciphertext, hoisted: &Hoisted) -> Result<()> {

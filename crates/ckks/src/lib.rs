@@ -46,8 +46,10 @@ mod context;
 mod encoder;
 mod error;
 mod evaluator;
+mod extended;
 mod key_switch;
 mod keys;
+mod level;
 mod params;
 mod sampling;
 mod secret;
@@ -62,9 +64,11 @@ pub use context::Context;
 pub use encoder::{Encoder, Plaintext};
 pub use error::{Error, KeyPurpose, Result};
 pub use evaluator::{Evaluator, OpCounts, Product, same_scale};
+pub use extended::{Extended, Weights};
 pub use key_switch::Hoisted;
 pub use keys::{EncapsulationKeys, EvaluationKeys, KeyGenerator, KeyRequest, PublicKey, SwitchingKey};
-pub use params::{Level, Params, ParamsError};
+pub use level::Level;
+pub use params::{Params, ParamsError};
 pub use sampling::Seed;
 pub use secret::SecretKey;
 pub use serial::read_spec;
@@ -73,9 +77,18 @@ pub use spec::{
     insecure_bootstrap_spec, insecure_levelled_spec,
 };
 
-/// Identity of a secret key and all that was made from it.
+/// Identity of a secret key under its parameters, and of all that was made from it. Public.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct KeyId(pub [u8; 16]);
+
+impl KeyId {
+    /// The first half of a derived seed, which is used for nothing else.
+    pub(crate) fn of(seed: &Seed) -> Self {
+        let mut id = [0; 16];
+        id.copy_from_slice(&seed.bytes()[..16]);
+        Self(id)
+    }
+}
 
 impl std::fmt::Debug for KeyId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,21 +1,13 @@
 //! Checked parameters: the modulus chain, its scales, the key switching digits.
 
+mod chain;
+
 use std::sync::Arc;
 
-use aegis_ring::{Basis, LimbId, Rns, primes::nearest_ntt_prime};
+use aegis_ring::{Basis, LimbId, Rns};
 
-use crate::{BootstrapSpec, ParamsSpec, security};
-
-/// Height in the modulus chain: a rescale goes from level `l` to `l - 1`; level 0 has the base limb only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-pub struct Level(pub u32);
-
-impl Level {
-    /// The level `by` below, or `None` below the base.
-    pub fn down(self, by: u32) -> Option<Self> {
-        self.0.checked_sub(by).map(Self)
-    }
-}
+use crate::{BootstrapSpec, Level, ParamsSpec, security};
+use chain::{Chain, check_spec, group_digits};
 
 /// Why a [`ParamsSpec`] is refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -81,6 +73,9 @@ struct Inner {
     special: Basis,
     /// Key switching digits at the top level, bottom up.
     digits: Vec<Basis>,
+    /// log2 of the product of the limbs at each level.
+    log2_moduli: Vec<f64>,
+    digest: [u8; 32],
     insecure: bool,
 }
 
@@ -119,6 +114,8 @@ impl Params {
         dropped[0] = Basis::new([]);
         let digits = group_digits(&rns, &bases[bases.len() - 1], f64::from(spec.digit_bits));
         let inner = Inner {
+            digest: digest(&spec, &rns)?,
+            log2_moduli: bases.iter().map(|b| rns.log2_product(b)).collect(),
             spec,
             rns: Arc::new(rns),
             bases,
@@ -192,12 +189,18 @@ impl Params {
     /// Highest level for computation: that of fresh encryptions and of bootstrapped ciphertexts.
     pub fn fresh_level(&self) -> Level {
         let above = self.bootstrap().map_or(0, |b| b.eval_mod + b.coeffs_to_slots);
-        Level(self.max_level().0 - above)
+        self.max_level().lowered(above)
     }
 
     /// Lowest level at which a ciphertext can be bootstrapped; level 0 without bootstrapping.
     pub fn base_level(&self) -> Level {
         Level(self.bootstrap().map_or(0, |b| b.slots_to_coeffs))
+    }
+
+    /// Fails above the top of the chain.
+    pub(crate) fn check_level(&self, level: Level) -> Result<(), crate::Error> {
+        let max = self.max_level();
+        if level <= max { Ok(()) } else { Err(crate::Error::LevelTooHigh { have: level, max }) }
     }
 
     /// The limbs of a ciphertext at this level, bottom up. Panics above the top.
@@ -213,6 +216,11 @@ impl Params {
     /// The primes of the key switching modulus P.
     pub fn special(&self) -> &Basis {
         &self.0.special
+    }
+
+    /// The limbs of an extended ciphertext at this level: its own and the special ones. Panics above the top.
+    pub fn extended_basis(&self, level: Level) -> Basis {
+        self.basis(level).union(self.special())
     }
 
     /// Product of the primes that a rescale from this level divides away; 1 at level 0.
@@ -255,7 +263,7 @@ impl Params {
 
     /// The limbs of the switching key to the ephemeral sparse secret: the base limb and one special limb.
     pub fn encapsulation_basis(&self) -> Basis {
-        Basis::new([self.basis(Level(0)).limbs()[0], self.0.special.limbs()[0]])
+        Basis::new([self.basis(Level::BASE).limbs()[0], self.0.special.limbs()[0]])
     }
 
     /// log2 of the modulus of the switching key to the ephemeral sparse secret.
@@ -275,160 +283,30 @@ impl Params {
         (self.digits(level).len() * 2 * limbs * self.n() * 8) as u64
     }
 
-    /// A digest of everything that decides compatibility of keys and ciphertexts.
+    /// A digest of everything that decides compatibility of keys and ciphertexts, and that their randomness depends on.
     pub fn digest(&self) -> [u8; 32] {
-        let mut hash = blake3::Hasher::new();
-        hash.update(b"aegis parameters 1");
-        for m in self.0.rns.moduli() {
-            hash.update(&m.value().to_le_bytes());
-        }
-        hash.update(&postcard::to_stdvec(&self.0.spec).unwrap_or_default());
-        *hash.finalize().as_bytes()
+        self.0.digest
+    }
+
+    /// log2 of the modulus of a ciphertext at this level.
+    pub fn log2_modulus(&self, level: Level) -> f64 {
+        self.0.log2_moduli[level.0 as usize]
     }
 }
 
-/// Most limbs of a chain: twice what the largest ring has room for at 128 bits.
-const MAX_LIMBS: u64 = 256;
-
-/// Checks every number before anything is computed from it: a set may come from a file.
-fn check_spec(spec: &ParamsSpec) -> Result<(), ParamsError> {
-    let fail = |why: String| Err(ParamsError::Inconsistent(why));
-    if !(4..=17).contains(&spec.log_n) {
-        return fail(format!("log_n = {} is outside 4..=17", spec.log_n));
+/// Binds the spec, the primes that this release chose for it, and the distribution of the errors: two sets that differ in
+/// any of these never share a digest, whichever releases made them.
+fn digest(spec: &ParamsSpec, rns: &Rns) -> Result<[u8; 32], ParamsError> {
+    let mut hash = blake3::Hasher::new_derive_key("aegis 2026-11-21 parameters");
+    let spec = postcard::to_stdvec(spec)
+        .map_err(|e| ParamsError::Inconsistent(format!("the set cannot be written down ({e})")))?;
+    hash.update(&(spec.len() as u64).to_le_bytes());
+    hash.update(&spec);
+    hash.update(&security::ERROR_SIGMA.to_le_bytes());
+    for modulus in rns.moduli() {
+        hash.update(&modulus.value().to_le_bytes());
     }
-    let levels: u64 = spec.levels.iter().map(|l| u64::from(l.count)).sum();
-    let limbs: u64 =
-        spec.levels.iter().map(|l| u64::from(l.count).saturating_mul(l.limb_bits.len() as u64)).sum();
-    if limbs > MAX_LIMBS || levels > limbs || !(1..=32).contains(&spec.special_count) {
-        return fail(format!(
-            "{levels} levels of {limbs} limbs and {} special primes; at most {MAX_LIMBS} limbs, at least one a level, and \
-             1 to 32 special primes are possible",
-            spec.special_count
-        ));
-    }
-    if spec.levels.iter().any(|l| l.limb_bits.is_empty()) {
-        return fail("a level without limbs".into());
-    }
-    let min_bits = spec.log_n + 4;
-    let bits = spec.levels.iter().flat_map(|l| l.limb_bits.iter().copied());
-    for b in bits.chain([spec.base_bits, spec.special_bits]) {
-        if !(min_bits..=50).contains(&b) {
-            return fail(format!("a prime of {b} bits; primes have {min_bits} to 50 bits at this ring"));
-        }
-    }
-    if !(1..=100).contains(&spec.scale_log2) {
-        return fail(format!("a scale of 2^{}; it is 2^1 to 2^100", spec.scale_log2));
-    }
-    let special = spec.special_bits * spec.special_count;
-    if spec.digit_bits < spec.base_bits || spec.digit_bits > special {
-        return fail(format!("digits of {} bits under a P of {special} bits", spec.digit_bits));
-    }
-    spec.bootstrap.as_ref().map_or(Ok(()), |b| check_bootstrap(b, spec.log_n, levels))
-}
-
-fn check_bootstrap(b: &BootstrapSpec, log_n: u32, levels: u64) -> Result<(), ParamsError> {
-    let taken: u64 = [b.slots_to_coeffs, b.eval_mod, b.coeffs_to_slots].map(u64::from).iter().sum();
-    let possible = taken < levels
-        && b.slots_to_coeffs > 0
-        && b.coeffs_to_slots > 0
-        && (1..=1 << log_n).contains(&b.ephemeral_weight)
-        && (1..=1 << 10).contains(&b.range)
-        && b.double_angles <= 8
-        && (1..=255).contains(&b.degree)
-        && (1..=40).contains(&b.message_ratio_log2);
-    if possible {
-        return Ok(());
-    }
-    Err(ParamsError::Inconsistent(format!("bootstrapping with {b:?} in {levels} levels at N = 2^{log_n}")))
-}
-
-/// Fails where the primes there are cannot keep the scale at the levels of computation.
-fn check_scales(canonical: &[f64], scale_log2: u32) -> Result<(), ParamsError> {
-    let drift = |scale: &f64| (scale.log2() - f64::from(scale_log2)).abs();
-    match canonical.iter().find(|s| drift(s).is_nan() || drift(s) > 1.0) {
-        None => Ok(()),
-        Some(scale) => Err(ParamsError::Inconsistent(format!(
-            "a scale of 2^{:.1} where 2^{scale_log2} should be kept",
-            scale.log2()
-        ))),
-    }
-}
-
-/// The primes of a chain and its canonical scales.
-struct Chain {
-    q: Vec<u64>,
-    special: Vec<u64>,
-    limbs_per_level: Vec<usize>,
-    scales: Vec<f64>,
-}
-
-impl Chain {
-    /// Chooses primes top down, so that each canonical scale is pulled back to the nominal one: the drift that squaring
-    /// would double at every level never builds up.
-    fn choose(spec: &ParamsSpec) -> Result<Self, ParamsError> {
-        let mut taken = vec![];
-        let mut prime = |target: f64, bits: u32| -> Result<u64, ParamsError> {
-            // Never above 2^50; elsewhere a prime may lie a little above its nominal size.
-            let range = (1u64 << (bits - 1))..(1u64 << (bits + 1)).min(1 << 50);
-            let p = nearest_ntt_prime(target, range, spec.log_n, &taken)?;
-            taken.push(p);
-            Ok(p)
-        };
-        let power = |bits: u32| f64::from(bits).exp2();
-        let special: Vec<u64> = (0..spec.special_count)
-            .map(|_| prime(power(spec.special_bits), spec.special_bits))
-            .collect::<Result<_, _>>()?;
-        let base = prime(power(spec.base_bits), spec.base_bits)?;
-        let levels: Vec<&[u32]> =
-            spec.levels.iter().flat_map(|l| (0..l.count).map(|_| l.limb_bits.as_ref())).collect();
-        let above = spec.bootstrap.as_ref().map_or(0, |b| b.eval_mod + b.coeffs_to_slots) as usize;
-        let fresh = levels.len() - above;
-        let nominal = power(spec.scale_log2);
-
-        let mut primes = vec![vec![]; levels.len() + 1];
-        let mut scales = vec![0.0; levels.len() + 1];
-        scales[fresh] = nominal;
-        for level in (1..=levels.len()).rev() {
-            let limb_bits = levels[level - 1];
-            let bits: u32 = limb_bits.iter().sum();
-            let canonical = level <= fresh && bits == spec.scale_log2;
-            let target = if canonical { scales[level] * scales[level] / nominal } else { power(bits) };
-            let mut rest = target;
-            for (i, &b) in limb_bits.iter().enumerate() {
-                let last = i + 1 == limb_bits.len();
-                let p = prime(if last { rest } else { power(b) }, b)?;
-                rest /= p as f64;
-                primes[level].push(p);
-            }
-            let factor: f64 = primes[level].iter().map(|&p| p as f64).product();
-            if level > fresh {
-                scales[level] = factor;
-            } else {
-                scales[level - 1] = scales[level] * scales[level] / factor;
-            }
-        }
-        check_scales(&scales[..=fresh], spec.scale_log2)?;
-        primes[0].push(base);
-        let limbs_per_level = primes.iter().map(Vec::len).collect();
-        Ok(Self { q: primes.concat(), special, limbs_per_level, scales })
-    }
-}
-
-/// Cuts `basis` into runs whose products stay within `digit_bits`: digits balanced by bits, not by limb count.
-fn group_digits(rns: &Rns, basis: &Basis, digit_bits: f64) -> Vec<Basis> {
-    let (mut digits, mut run, mut bits) = (vec![], vec![], 0.0);
-    for limb in basis.iter() {
-        let b = (rns.modulus(limb).value() as f64).log2();
-        // A prime may lie just above its nominal size: half a bit of slack a digit.
-        if !run.is_empty() && bits + b > digit_bits + 0.5 {
-            digits.push(Basis::new(std::mem::take(&mut run)));
-            bits = 0.0;
-        }
-        run.push(limb);
-        bits += b;
-    }
-    digits.push(Basis::new(run));
-    digits
+    Ok(*hash.finalize().as_bytes())
 }
 
 #[cfg(test)]

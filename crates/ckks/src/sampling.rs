@@ -26,11 +26,14 @@ impl Seed {
         Ok(seed)
     }
 
-    /// An independent seed for one purpose.
-    pub fn derive(&self, purpose: &str, index: u64) -> Self {
+    /// An independent seed for one purpose in one context: everything that the randomness must not be shared across.
+    /// Where a context has several fields, each has a fixed length or stands in a derivation of its own.
+    pub fn derive(&self, purpose: &str, context: &[u8]) -> Self {
         let mut hash = blake3::Hasher::new_keyed(&self.0);
+        // With its length, so that no purpose and context together read as another pair.
+        hash.update(&(purpose.len() as u64).to_le_bytes());
         hash.update(purpose.as_bytes());
-        hash.update(&index.to_le_bytes());
+        hash.update(context);
         let derived = Self(*hash.finalize().as_bytes());
         hash.zeroize();
         derived
@@ -61,7 +64,7 @@ pub(crate) fn uniform(rns: &Rns, basis: &Basis, batch: usize, seed: &Seed) -> Ve
         let q = rns.modulus(limb).value();
         // One stream a polynomial and limb, so that a key cut to fewer limbs keeps the residues of the others.
         let index = (polynomial as u64) << 32 | u64::from(limb.0);
-        let mut rng = seed.derive("uniform", index).rng();
+        let mut rng = seed.derive("uniform", &index.to_le_bytes()).rng();
         words.iter_mut().for_each(|w| *w = uniform_below(&mut rng, q));
     });
     words

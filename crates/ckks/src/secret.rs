@@ -3,15 +3,23 @@
 use aegis_hal::{Device, Host, Kernel, Poly, Shape};
 use aegis_ring::Basis;
 use num_complex::Complex64;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::{Ciphertext, Context, Error, KeyId, Plaintext, Result, Seed, sampling};
+use crate::{Ciphertext, Context, Error, KeyId, Params, Plaintext, Result, Seed, sampling};
+
+/// Separates the fingerprint of a secret key from every other use of BLAKE3.
+const FINGERPRINT: &str = "aegis 2026-11-21 fingerprint of a secret key and its parameters";
 
 /// The ternary secret `s`. Wiped when dropped, never printed, written to disk only by
 /// [`SecretKey::write`](crate::SecretKey::write).
 pub struct SecretKey {
     pub(crate) coefficients: Zeroizing<Vec<i64>>,
+    /// A hash of the parameters and the coefficients, as secret as these. All randomness that is used under the key is
+    /// derived from it too, so that no two keys share any, whatever seeds their owner takes.
+    pub(crate) fingerprint: Seed,
     pub(crate) id: KeyId,
+    /// Digest of the parameters that the key belongs to.
+    params: [u8; 32],
 }
 
 impl std::fmt::Debug for SecretKey {
@@ -55,29 +63,54 @@ impl Drop for SecretPoly {
 }
 
 impl SecretKey {
+    /// A key with these ternary coefficients. Its identity follows from them and from the parameters.
+    pub(crate) fn new(params: &Params, coefficients: Zeroizing<Vec<i64>>) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key(FINGERPRINT);
+        hash.update(&params.digest());
+        let bytes: Zeroizing<Vec<u8>> = Zeroizing::new(coefficients.iter().map(|c| *c as u8).collect());
+        hash.update(&bytes);
+        let fingerprint = Seed::new(*hash.finalize().as_bytes());
+        hash.zeroize();
+        let id = KeyId::of(&fingerprint.derive("key id", &[]));
+        Self { coefficients, fingerprint, id, params: params.digest() }
+    }
+
     /// Whose keys and ciphertexts belong to it.
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// Encrypts under the secret: `(-a s + e + m, a)` with a fresh uniform `a`. `seed` must never be used twice.
+    /// Fails in a context of other parameters than those that the key was made under.
+    pub(crate) fn check(&self, ctx: &Context) -> Result<()> {
+        if self.params == ctx.params().digest() {
+            return Ok(());
+        }
+        let want = ctx.params().name().to_owned();
+        Err(Error::ForeignParams { what: "the secret key", want })
+    }
+
+    /// Encrypts under the secret: `(-a s + e + m, a)` with a uniform `a`.
     ///
-    /// Level and scale: those of the plaintext.
+    /// The randomness is a function of `seed`, the key, the parameters, the level, the scale and the message: equal
+    /// calls give equal ciphertexts, and two that differ in anything share nothing. A seed that others know is still no
+    /// protection: they can confirm a guessed message. Level and scale: those of the plaintext.
     pub fn encrypt(&self, ctx: &Context, plaintext: &Plaintext, seed: &Seed) -> Result<Ciphertext> {
+        self.check(ctx)?;
         let (dev, n) = (ctx.device(), ctx.params().n());
-        let basis = ctx.params().basis(plaintext.level).clone();
+        let basis = ctx.params().basis(plaintext.level()).clone();
+        let seed = plaintext.bind(&seed.derive("secret-key encryption", self.fingerprint.bytes()));
         let s = SecretPoly::upload(ctx, &self.coefficients, &basis)?;
-        let a = sampling::uniform(ctx.params().rns(), &basis, 1, &seed.derive("encryption mask", 0));
+        let a = sampling::uniform(ctx.params().rns(), &basis, 1, &seed.derive("mask", &[]));
         let a = dev.upload(Shape::new(1, basis.clone(), n), Host::Residues(a))?;
-        let e = sampling::gaussian(n, &mut seed.derive("encryption error", 0).rng());
+        let e = sampling::gaussian(n, &mut seed.derive("error", &[]).rng());
         let mut masked = SecretPoly::upload(ctx, &e, &basis)?;
         let mut product = SecretPoly::new(dev, dev.alloc(Shape::new(1, basis.clone(), n))?);
         dev.launch(&Kernel::Mul, &basis, product.poly.view_mut(), &[a.view(), s.poly.view()])?;
         dev.launch(&Kernel::Sub, &basis, masked.poly.view_mut(), &[product.poly.view()])?;
         let mut ct = dev.alloc(Shape::new(2, basis.clone(), n))?;
-        dev.launch(&Kernel::Add, &basis, ct.slice_mut(0, 1), &[masked.poly.view(), plaintext.poly.view()])?;
+        dev.launch(&Kernel::Add, &basis, ct.slice_mut(0, 1), &[masked.poly.view(), plaintext.poly().view()])?;
         dev.launch(&Kernel::Copy, &basis, ct.slice_mut(1, 1), &[a.view()])?;
-        Ok(Ciphertext::new(ct, plaintext.level, plaintext.scale, self.id))
+        Ok(Ciphertext::new(ct, plaintext.level(), plaintext.scale(), self.id))
     }
 
     /// The message in all N/2 slots. Fails for a ciphertext of another key.
@@ -92,18 +125,35 @@ impl SecretKey {
     /// The message rounded to multiples of `2^-bits` in every slot: for results that leave the hands of the key's owner.
     /// Rounding well above the noise hides it in all but a fraction of slots near a rounding boundary; it is a
     /// mitigation of IND-CPA-D attacks, not a proof against them.
+    ///
+    /// Fails with [`Error::RoundingTooFine`] where the grid lies below the noise of even a fresh encryption at the
+    /// ciphertext's scale ([`SecretKey::finest_rounding`]), and so would hide nothing. What a computation added to that
+    /// noise only its circuit knows: choose far fewer bits.
     pub fn decrypt_rounded(&self, ctx: &Context, ct: &Ciphertext, bits: u32) -> Result<Vec<Complex64>> {
+        let max = Self::finest_rounding(ctx, ct);
+        if bits > max {
+            return Err(Error::RoundingTooFine { bits, max });
+        }
         let grid = f64::from(bits).exp2();
         let round = |v: f64| {
             let steps = v * grid;
-            // Beyond 2^53 steps the grid is finer than the value. Adding zero takes the noise's sign off a zero.
+            // From 2^53 steps on an f64 is a multiple of the grid by itself. Adding zero takes the noise's sign off a zero.
             if steps.abs() < 53f64.exp2() { steps.round() / grid + 0.0 } else { v }
         };
         Ok(self.decrypt(ctx, ct)?.into_iter().map(|v| Complex64::new(round(v.re), round(v.im))).collect())
     }
 
+    /// The most bits after the point that rounding this ciphertext's slots may keep: a grid of six deviations of the
+    /// noise that a fresh encryption at its scale has in a slot, `6 sigma sqrt(N) / scale`.
+    pub fn finest_rounding(ctx: &Context, ct: &Ciphertext) -> u32 {
+        let noise = 6.0 * crate::security::ERROR_SIGMA * (ctx.params().n() as f64).sqrt() / ct.scale();
+        // A noise above one leaves no bits after the point.
+        (-noise.log2()).floor().max(0.0) as u32
+    }
+
     /// The message as N real coefficients.
     pub fn decrypt_coefficients(&self, ctx: &Context, ct: &Ciphertext) -> Result<Vec<f64>> {
+        self.check(ctx)?;
         if ct.key_id() != self.id {
             return Err(Error::ForeignKey { what: "the ciphertext", have: ct.key_id(), want: self.id });
         }

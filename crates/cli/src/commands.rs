@@ -38,7 +38,7 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
     let seed = keys::seed(args.seed)?;
     let ctx = session::context(params, args.run.threads)?;
     let server = Server::new(&ctx, session::network(&bert, &layout)?)?;
-    let generator = KeyGenerator::new(&ctx, seed.derive("keys", 0));
+    let generator = KeyGenerator::new(&ctx, seed.derive("keys", &[]));
     let secret = generator.secret_key();
     let evaluation = generator.evaluation_keys(&secret, &server.request())?;
     let keyset = Keyset {

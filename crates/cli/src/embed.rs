@@ -145,7 +145,7 @@ impl Local {
         let Prepared { bert, params, layout, network, queries } = prepared;
         let ctx = session::context(params, threads)?;
         let server = Server::new(&ctx, network)?;
-        let generator = KeyGenerator::new(&ctx, seed.derive("keys", 0));
+        let generator = KeyGenerator::new(&ctx, seed.derive("keys", &[]));
         let secret = generator.secret_key();
         let request = server.request();
         output::note(&format!("making keys: {:.2} GiB", gib(request.bytes(ctx.params()))));

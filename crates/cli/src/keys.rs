@@ -88,5 +88,5 @@ pub(crate) fn seed(asked: args::Seed) -> Result<Seed> {
     ));
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&number.to_le_bytes());
-    Ok(Seed::new(bytes).derive("aegis command line", 0))
+    Ok(Seed::new(bytes).derive("aegis command line", &[]))
 }

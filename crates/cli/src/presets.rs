@@ -50,7 +50,7 @@ fn row(spec: &ParamsSpec) -> Result<String> {
     let params = Params::try_from(spec.clone()).with_context(|| format!("preset {}", spec.name))?;
     let bound = security::max_log2_qp(spec.log_n).context("no security bound")?;
     let bits = params.security_bits().context("no security estimate")?;
-    let usable = params.fresh_level().0 - params.base_level().0;
+    let usable = params.fresh_level().above(params.base_level());
     let (levels, encapsulation, failure, inference) = match params.bootstrap_failure_log2() {
         None => (format!("{usable}"), "-".to_owned(), "-".to_owned(), "-".to_owned()),
         Some(failure) => {

@@ -10,10 +10,9 @@ use aegis_ckks::{
 };
 use aegis_cpu::Cpu;
 use aegis_models::{Bert, Query, QueryShape};
-use aegis_nn::placement::Plan;
+use aegis_nn::bootstraps::Plan;
 use aegis_nn::{CtTensor, Layout, MODEL, Network, Observer};
 use anyhow::{Context as _, Result};
-use sha2::{Digest, Sha256};
 
 use crate::args::Rounding;
 use crate::fault::{BlameInput, input};
@@ -87,11 +86,7 @@ pub(crate) fn encrypt(
     query: &Query,
     seed: &Seed,
 ) -> Result<CtTensor> {
-    // Bound to what is encrypted: equal randomness for two messages under one key would reveal their difference.
-    let mut message = Sha256::new();
-    query.slots.iter().flatten().for_each(|v| message.update(v.to_le_bytes()));
-    let seed = seed.derive(&format!("encrypt {:x}", message.finalize()), 0);
-    Ok(aegis_nn::encrypt(ctx, secret, layout, MODEL, &query.hidden, ctx.params().fresh_level(), &seed)?)
+    Ok(aegis_nn::encrypt(ctx, secret, layout, MODEL, &query.hidden, ctx.params().fresh_level(), seed)?)
 }
 
 /// Whether a result is one of these keys and of its own shape.

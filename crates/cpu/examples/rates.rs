@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use aegis_cpu::{Cpu, Isa};
+use aegis_cpu::{Cpu, CpuOptions, Isa};
 use aegis_hal::{Backend, Kernel, Poly, Shape};
 use aegis_ring::{Basis, Galois, LimbId, Rns, primes};
 
@@ -71,7 +71,9 @@ fn main() {
     let named = |isa: &Isa| wanted.as_ref().is_none_or(|name| format!("{isa:?}").eq_ignore_ascii_case(name));
     let isa =
         Isa::available().into_iter().rfind(named).expect("portable, avx2 or ifma, and this machine has it");
-    let dev = Cpu::with_isa(Arc::new(ring()), threads, isa).expect("a device");
+    let dev =
+        Cpu::with_options(Arc::new(ring()), CpuOptions { threads, isa: Some(isa), ..CpuOptions::default() })
+            .expect("a device");
     let n = dev.rns().n();
     let b = Bench { dev, filter };
     let limbs = |from: u16, to: u16| (from..to).map(LimbId).collect::<Basis>();

@@ -6,15 +6,30 @@ use aegis_hal::{Backend, Error, Host, Kernel, Poly, Result, Shape, View, ViewMut
 use aegis_ring::{Basis, Rns};
 
 use crate::engine::{Engine, Launch};
-use crate::memory::Buffer;
+use crate::memory::{Buffer, Memory, Pool};
 use crate::operand::Operand;
 use crate::queue::{Executor, Job};
 use crate::simd::{Isa, Simd};
+
+/// How a [`Cpu`] is made. The defaults: all the threads and the best instructions of the machine, and no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuOptions {
+    /// Number of workers; zero takes as many as the machine has.
+    pub threads: usize,
+    /// Instruction set, for tests and comparisons; `None` takes the best that the machine has.
+    pub isa: Option<Isa>,
+    /// Most bytes of buffers and of the scratch of launches at once, rounded down to whole cache lines. Tables of a ring
+    /// and a few megabytes a worker come on top.
+    pub memory_limit: Option<u64>,
+}
 
 /// A CPU as a device.
 ///
 /// With one thread every launch runs on the calling thread before it returns. With more, a queue thread hands the
 /// parts of each launch to that many workers; launches return at once.
+///
+/// Memory is taken when a buffer is first written and kept by the device: a fresh buffer may show words that an earlier
+/// buffer of this device held, and only such. Nothing is wiped but what was poisoned.
 pub struct Cpu {
     // Dropped first: joins the thread that uses the engine.
     executor: Executor,
@@ -26,15 +41,18 @@ impl Cpu {
     ///
     /// Fails with [`Error::Device`] when the system refuses a thread.
     pub fn new(rns: Arc<Rns>, threads: usize) -> Result<Self> {
-        let best = Isa::available().pop().unwrap_or(Isa::Portable);
-        Self::with_isa(rns, threads, best)
+        Self::with_options(rns, CpuOptions { threads, ..CpuOptions::default() })
     }
 
-    /// As [`Cpu::new`], on a given instruction set: for tests and comparisons. Fails with [`Error::Device`] when the
-    /// machine lacks it.
-    pub fn with_isa(rns: Arc<Rns>, threads: usize, isa: Isa) -> Result<Self> {
-        let simd = Simd::new(isa)?;
-        let threads = match threads {
+    /// A device for this ring.
+    ///
+    /// Fails with [`Error::Device`] when the system refuses a thread or the machine lacks the instruction set, and with
+    /// [`Error::OutOfMemory`] when it has not as many addresses as the memory limit says.
+    pub fn with_options(rns: Arc<Rns>, options: CpuOptions) -> Result<Self> {
+        let best = || Isa::available().pop().unwrap_or(Isa::Portable);
+        let simd = Simd::new(options.isa.unwrap_or_else(best))?;
+        let pool = Pool::new(options.memory_limit)?;
+        let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
         };
@@ -46,19 +64,19 @@ impl Cpu {
             Some(builder.thread_name(|i| format!("aegis-cpu-{i}")).build().map_err(|e| refused(&e))?)
         };
         let executor = Executor::new(threads == 1).map_err(|e| refused(&e))?;
-        Ok(Self { executor, engine: Arc::new(Engine::new(rns, workers, simd)) })
+        Ok(Self { executor, engine: Arc::new(Engine::new(rns, workers, simd, pool)) })
     }
 
-    /// Bytes in buffers that are alive: held by the host or by queued launches, and written at least once.
-    pub fn live_bytes(&self) -> u64 {
-        self.engine.pool.live_words() as u64 * 8
+    /// What the device's buffers take. Launches that wait have not taken theirs yet.
+    pub fn memory(&self) -> Memory {
+        self.engine.pool.memory()
     }
 
     fn operand(&self, view: View<'_>) -> Result<Operand> {
         Operand::new(&self.engine.pool, view)
     }
 
-    fn submit(&self, job: impl FnOnce(&Engine) + Send + 'static) -> Result<()> {
+    fn submit(&self, job: impl FnOnce(&Engine) -> Result<()> + Send + 'static) -> Result<()> {
         let engine = Arc::clone(&self.engine);
         let job: Job = Box::new(move || job(&engine));
         self.executor.submit(job)
@@ -72,6 +90,7 @@ impl Backend for Cpu {
 
     fn alloc(&self, shape: Shape) -> Result<Poly> {
         shape.check(&self.engine.rns)?;
+        self.engine.pool.check(shape.words())?;
         let buffer = Buffer::new(&self.engine.pool, shape.words());
         Ok(Poly::from_buffer(shape, Arc::new(buffer)))
     }
@@ -82,43 +101,18 @@ impl Backend for Cpu {
         let out = self.operand(poly.view_mut().as_view())?;
         let limbs = poly.basis().clone();
         self.submit(move |engine| {
-            // SAFETY: a job of the executor.
-            let rows = unsafe { out.open() };
-            let n = rows.n();
-            engine.parallel(rows.count() * limbs.len(), |task| {
-                let (poly, position) = (task / limbs.len(), task % limbs.len());
-                // SAFETY: each task has its own row.
-                let row = unsafe { rows.row_mut(poly, position) };
-                match &data {
-                    Host::Residues(words) => row.copy_from_slice(&words[task * n..][..n]),
-                    Host::Signed(words) => {
-                        engine.simd.reduce_signed(
-                            engine.prime(limbs.limbs()[position]),
-                            row,
-                            &words[poly * n..][..n],
-                        );
-                    }
-                }
-            });
+            // SAFETY: a job of the executor (`Executor::submit`).
+            unsafe { engine.upload(&out, &limbs, &data) }
         })?;
         Ok(poly)
     }
 
     fn download(&self, view: View<'_>) -> Result<Vec<u64>> {
         let operand = self.operand(view)?;
-        let limbs = view.poly.basis().len();
         self.executor.wait_for(move || {
-            // SAFETY: a job of the executor.
-            let rows = unsafe { operand.open() };
-            let mut words = Vec::with_capacity(rows.count() * limbs * rows.n());
-            for poly in 0..rows.count() {
-                for position in 0..limbs {
-                    // SAFETY: this job writes nothing.
-                    words.extend_from_slice(unsafe { rows.row(poly, position) });
-                }
-            }
-            words
-        })
+            // SAFETY: a job of the executor (`Executor::submit`).
+            unsafe { Engine::download(&operand) }
+        })?
     }
 
     fn launch(&self, kernel: &Kernel, limbs: &Basis, out: ViewMut<'_>, ins: &[View<'_>]) -> Result<()> {
@@ -133,12 +127,12 @@ impl Backend for Cpu {
             return Ok(());
         }
         self.submit(move |engine| {
-            // SAFETY: a job of the executor.
+            // SAFETY: a job of the executor (`Executor::submit`).
             unsafe { engine.run(&launch) }
         })
     }
 
     fn sync(&self) -> Result<()> {
-        self.executor.wait_for(|| ())
+        self.executor.sync()
     }
 }

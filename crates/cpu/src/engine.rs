@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use aegis_hal::{Kernel, Shape};
+use aegis_hal::{Host, Kernel, Result, Shape};
 use aegis_ring::{BaseConv, Basis, Factor, Galois, LimbId, NttTable, Rns};
 use rayon::prelude::*;
 
 use crate::kernels::Product;
-use crate::memory::{Buffer, Pool};
+use crate::memory::Pool;
 use crate::operand::Operand;
 use crate::simd::{Prime, Simd, Table};
 
@@ -41,13 +41,18 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// An engine with these workers, or none for work on the calling thread.
-    pub(crate) fn new(rns: Arc<Rns>, threads: Option<rayon::ThreadPool>, simd: Simd) -> Self {
+    pub(crate) fn new(
+        rns: Arc<Rns>,
+        threads: Option<rayon::ThreadPool>,
+        simd: Simd,
+        pool: Arc<Pool>,
+    ) -> Self {
         Self {
             simd,
             tables: rns.moduli().iter().map(|_| Default::default()).collect(),
             primes: rns.moduli().iter().map(Prime::new).collect(),
             rns,
-            pool: Arc::default(),
+            pool,
             threads,
             cache: Mutex::default(),
         }
@@ -87,9 +92,8 @@ impl Engine {
     }
 
     /// A buffer for the running job alone.
-    pub(crate) fn scratch(&self, count: usize, basis: &Basis, n: usize) -> Operand {
-        let shape = Shape::new(count, basis.clone(), n);
-        Operand::scratch(Arc::new(Buffer::new(&self.pool, shape.words())), shape)
+    pub(crate) fn scratch(&self, count: usize, basis: &Basis, n: usize) -> Result<Operand> {
+        Operand::scratch(&self.pool, &Shape::new(count, basis.clone(), n))
     }
 
     /// Runs `f(0), .., f(tasks - 1)` on the workers and waits for all.
@@ -100,28 +104,79 @@ impl Engine {
         }
     }
 
-    /// Runs a checked launch.
+    /// Fills a buffer. Where it fails, the buffer is poisoned.
     ///
     /// # Safety
     /// Only from the executor, one job at a time.
-    pub(crate) unsafe fn run(&self, launch: &Launch) {
+    pub(crate) unsafe fn upload(&self, out: &Operand, limbs: &Basis, data: &Host) -> Result<()> {
+        // SAFETY: passed on, outside the parallel part.
+        let rows = unsafe { out.open() };
+        // SAFETY: passed on; there are no slices.
+        let rows = rows.inspect_err(|error| unsafe { out.poison(error) })?;
+        let n = rows.n();
+        self.parallel(rows.count() * limbs.len(), |task| {
+            let (poly, position) = (task / limbs.len(), task % limbs.len());
+            // SAFETY: each task has its own row.
+            let row = unsafe { rows.row_mut(poly, position) };
+            match data {
+                Host::Residues(words) => row.copy_from_slice(&words[task * n..][..n]),
+                Host::Signed(words) => {
+                    let prime = self.prime(limbs.limbs()[position]);
+                    self.simd.reduce_signed(prime, row, &words[poly * n..][..n]);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// The content of a buffer.
+    ///
+    /// # Safety
+    /// As for [`Engine::upload`].
+    pub(crate) unsafe fn download(operand: &Operand) -> Result<Vec<u64>> {
+        // SAFETY: passed on, outside the parallel part.
+        let rows = unsafe { operand.open() }?;
+        let limbs = rows.limbs();
+        let mut words = Vec::with_capacity(rows.count() * limbs * rows.n());
+        for (poly, position) in (0..rows.count()).flat_map(|poly| (0..limbs).map(move |p| (poly, p))) {
+            // SAFETY: this job writes nothing.
+            words.extend_from_slice(unsafe { rows.row(poly, position) });
+        }
+        Ok(words)
+    }
+
+    /// Runs a checked launch. Where it fails, the output is poisoned.
+    ///
+    /// # Safety
+    /// Only from the executor, one job at a time.
+    pub(crate) unsafe fn run(&self, launch: &Launch) -> Result<()> {
+        // SAFETY: passed on.
+        let result = unsafe { self.compute(launch) };
+        // SAFETY: passed on; the slices of `compute` are gone.
+        result.inspect_err(|error| unsafe { launch.out.poison(error) })
+    }
+
+    /// # Safety
+    /// As for [`Engine::run`].
+    unsafe fn compute(&self, launch: &Launch) -> Result<()> {
         let limbs = &launch.limbs;
+        // Inputs first: one that is poisoned needs no memory for the output.
         // SAFETY: from the executor, outside the parallel part.
-        let out = unsafe { launch.out.open() };
+        let ins = launch.ins.iter().map(|i| unsafe { i.open() }).collect::<Result<Vec<_>>>()?;
         // SAFETY: as above.
-        let ins: Vec<_> = launch.ins.iter().map(|i| unsafe { i.open() }).collect();
+        let out = unsafe { launch.out.open() }?;
         match &launch.kernel {
             Kernel::Ntt => self.ntt(limbs, out, &ins),
             Kernel::Intt => self.intt(limbs, out, &ins),
             Kernel::Automorphism(g) => self.automorphism(*g, limbs, out, ins[0]),
             Kernel::BaseConv { from } => self.base_conv(from, limbs, out, ins[0]),
             Kernel::ModUp { from } => self.mod_up(from, limbs, out, ins[0]),
-            Kernel::ModDown { from } => self.mod_down(from, limbs, out, ins.first().copied()),
+            Kernel::ModDown { from } => self.mod_down(from, limbs, out, ins.first().copied())?,
             Kernel::InnerProduct { terms, accumulate } => {
-                let (terms, accumulate) = (*terms, *accumulate);
-                self.inner_product(limbs, Product { terms, accumulate, out, w: ins[0], x: ins[1] });
+                self.inner_product(limbs, &Product::new(*terms, *accumulate, out, [ins[0], ins[1]]));
             }
             elementwise => self.elementwise(elementwise, limbs, out, &ins),
         }
+        Ok(())
     }
 }

@@ -34,6 +34,8 @@ mod memory;
 mod operand;
 mod queue;
 mod simd;
+mod sync;
 
-pub use backend::Cpu;
+pub use backend::{Cpu, CpuOptions};
+pub use memory::Memory;
 pub use simd::Isa;

@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use aegis_hal::{Poly, Result, Shape, View};
+use aegis_hal::{Error, Result, Shape, View};
 use aegis_ring::{Basis, LimbId};
 
 use crate::memory::{Buffer, Pool};
@@ -20,39 +20,51 @@ pub(crate) struct Operand {
 }
 
 impl Operand {
-    /// Fails with `WrongDevice` for a buffer of another device.
+    /// Fails with `WrongDevice` for a buffer of another device, and on a poisoned one.
     pub(crate) fn new(pool: &Arc<Pool>, view: View<'_>) -> Result<Self> {
-        let buffer = buffer(pool, view.poly)?;
-        let shape = view.poly.shape();
-        Ok(Self {
-            buffer: Arc::clone(buffer),
-            basis: shape.basis.clone(),
-            first: view.first,
-            count: view.count,
-            n: shape.n,
-        })
+        let buffer = view.poly().buffer::<Arc<Buffer>>()?;
+        if !buffer.is_of(pool) {
+            return Err(Error::WrongDevice);
+        }
+        buffer.check()?;
+        Self::of(Arc::clone(buffer), view.poly().shape(), view.first(), view.count())
     }
 
-    /// All of a buffer that no handle shares.
-    pub(crate) fn scratch(buffer: Arc<Buffer>, shape: Shape) -> Self {
-        Self { buffer, first: 0, count: shape.batch, n: shape.n, basis: shape.basis }
+    /// A buffer for the running job alone.
+    pub(crate) fn scratch(pool: &Arc<Pool>, shape: &Shape) -> Result<Self> {
+        Self::of(Arc::new(Buffer::new(pool, shape.words())), shape, 0, shape.batch())
     }
 
-    /// Makes the words accessible to the tasks of the running job.
+    /// The polynomials `first..first + count` of a buffer of this shape. Refuses what reaches beyond the words of the
+    /// buffer: all access in bounds rests on this, and nothing but this.
+    fn of(buffer: Arc<Buffer>, shape: &Shape, first: usize, count: usize) -> Result<Self> {
+        let rows = first.checked_add(count).and_then(|end| end.checked_mul(shape.basis().len()));
+        if rows.and_then(|rows| rows.checked_mul(shape.n())).is_none_or(|words| words > buffer.len()) {
+            let reason = format!("{count} polynomials from {first} in a buffer of {} words", buffer.len());
+            return Err(Error::Operands { kernel: "operand", reason });
+        }
+        Ok(Self { buffer, basis: shape.basis().clone(), first, count, n: shape.n() })
+    }
+
+    /// Makes the words accessible to the tasks of the running job. Fails when there is no memory for them, and on a
+    /// poisoned buffer.
     ///
     /// # Safety
     /// Only from the executor, outside the parallel part of a job.
-    pub(crate) unsafe fn open(&self) -> Rows<'_> {
+    pub(crate) unsafe fn open(&self) -> Result<Rows<'_>> {
         // SAFETY: passed on.
-        let words = unsafe { self.buffer.materialise() };
-        Rows { operand: self, words }
+        let words = unsafe { self.buffer.materialise() }?;
+        Ok(Rows { operand: self, words })
     }
-}
 
-/// The buffer behind a handle, or `WrongDevice`.
-pub(crate) fn buffer<'a>(pool: &Arc<Pool>, poly: &'a Poly) -> Result<&'a Arc<Buffer>> {
-    let buffer = poly.buffer::<Arc<Buffer>>()?;
-    if buffer.is_of(pool) { Ok(buffer) } else { Err(aegis_hal::Error::WrongDevice) }
+    /// Poisons the whole buffer: see [`Buffer::poison`].
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn poison(&self, error: &Error) {
+        // SAFETY: passed on.
+        unsafe { self.buffer.poison(error) };
+    }
 }
 
 /// The rows (one limb of one polynomial) of an operand of the running job.
@@ -76,6 +88,11 @@ impl<'a> Rows<'a> {
         self.operand.count
     }
 
+    /// Number of limbs of a polynomial.
+    pub(crate) fn limbs(&self) -> usize {
+        self.operand.basis.len()
+    }
+
     /// Where `limb` stands in a polynomial. The launch was checked, so it is there.
     pub(crate) fn position(&self, limb: LimbId) -> usize {
         self.operand.basis.position(limb).expect("a checked launch names limbs of its operands")
@@ -86,13 +103,18 @@ impl<'a> Rows<'a> {
         limbs.iter().map(|l| self.position(l)).collect()
     }
 
+    /// Where a row begins. Asserts that it is a row of the operand.
     fn start(&self, poly: usize, position: usize) -> *mut u64 {
         let o = self.operand;
         // A batch of one serves every polynomial.
         let poly = if o.count == 1 { 0 } else { poly };
+        assert!(
+            poly < o.count && position < o.basis.len(),
+            "polynomial {poly}, limb {position} of an operand"
+        );
         let row = (o.first + poly) * o.basis.len() + position;
-        assert!(poly < o.count && (row + 1) * o.n <= o.buffer.len(), "row {row} outside its buffer");
-        // SAFETY: the row lies inside the buffer by the assertion.
+        // SAFETY: by the assertion `(row + 1) * n <= (first + count) * limbs * n`, which `Operand::of` found to fit the
+        // buffer; nothing wraps for the same reason.
         unsafe { self.words.as_ptr().add(row * o.n) }
     }
 
@@ -106,7 +128,7 @@ impl<'a> Rows<'a> {
     /// # Safety
     /// No task of the running job writes this row while the slice lives.
     pub(crate) unsafe fn row(&self, poly: usize, position: usize) -> &'a [u64] {
-        // SAFETY: in bounds by `start`; unwritten by the condition above.
+        // SAFETY: in bounds by `Rows::start`; unwritten by the condition above.
         unsafe { std::slice::from_raw_parts(self.start(poly, position), self.operand.n) }
     }
 
@@ -121,8 +143,9 @@ impl<'a> Rows<'a> {
         start: usize,
         len: usize,
     ) -> &'a mut [u64] {
-        assert!(start + len <= self.operand.n, "words {start}..{} of {}", start + len, self.operand.n);
-        // SAFETY: in bounds by `start` and the assertion; exclusive by the condition above.
+        let n = self.operand.n;
+        assert!(start <= n && len <= n - start, "{len} words from {start} of {n}");
+        // SAFETY: in bounds by `Rows::start` and the assertion; exclusive by the condition above.
         unsafe { std::slice::from_raw_parts_mut(self.start(poly, position).add(start), len) }
     }
 

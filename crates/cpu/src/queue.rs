@@ -3,22 +3,32 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread::JoinHandle;
+use std::sync::PoisonError;
 
 use aegis_hal::{Error, Result};
 
-/// Jobs that may wait: enough to hide the host, few enough to bound what they hold.
-const MAX_WAITING: usize = 256;
+use crate::sync::{Arc, Builder, Condvar, JoinHandle, Mutex, MutexGuard};
 
-/// One launch, with handles of its buffers.
-pub(crate) type Job = Box<dyn FnOnce() + Send>;
+/// Jobs that may wait: enough to hide the host, few enough to bound what they hold.
+const MAX_WAITING: usize = if cfg!(aegis_loom) { 1 } else { 256 };
+
+/// One launch, with handles of its buffers. An error is the launch's own: later jobs run all the same.
+pub(crate) type Job = Box<dyn FnOnce() -> Result<()> + Send>;
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Job>,
     closed: bool,
-    failure: Option<String>,
+    /// The first error of a job since the last [`Executor::sync`].
+    failure: Option<Error>,
+    /// A job panicked, which is a bug: nothing runs any more, and every call says so.
+    broken: Option<Error>,
+}
+
+impl State {
+    fn check(&self) -> Result<()> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
 }
 
 #[derive(Default)]
@@ -33,10 +43,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a job; a panic becomes the failure that every later call reports.
+    /// Runs a job and keeps its error or panic for those who ask.
     fn run(&self, job: Job) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
-            self.lock().failure.get_or_insert(message(&*panic));
+        match catch_unwind(AssertUnwindSafe(job)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                self.lock().failure.get_or_insert(error);
+            }
+            Err(panic) => {
+                self.lock().broken.get_or_insert(Error::Device(message(&*panic)));
+                // Nobody who waits for room will use it: one wake-up for each job taken may be too few.
+                self.taken.notify_all();
+            }
         }
     }
 
@@ -52,10 +70,10 @@ impl Shared {
                 }
                 state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
-            let failed = state.failure.is_some();
+            let broken = state.broken.is_some();
             drop(state);
             self.taken.notify_one();
-            if !failed {
+            if !broken {
                 self.run(job);
             }
         }
@@ -78,47 +96,47 @@ impl Executor {
             None
         } else {
             let shared = Arc::clone(&shared);
-            Some(std::thread::Builder::new().name("aegis-cpu".into()).spawn(move || shared.work())?)
+            Some(Builder::new().name("aegis-cpu".into()).spawn(move || shared.work())?)
         };
         Ok(Self { shared, worker, inline: Mutex::new(()) })
     }
 
-    /// Enqueues a job; waits while too many wait. Fails when an earlier job failed.
+    /// Enqueues a job; waits while too many wait. Fails when an earlier job panicked.
     pub(crate) fn submit(&self, job: Job) -> Result<()> {
         if self.worker.is_none() {
             let _one_at_a_time = self.inline.lock().unwrap_or_else(PoisonError::into_inner);
-            self.check()?;
+            self.shared.lock().check()?;
             self.shared.run(job);
             return Ok(());
         }
         let mut state = self.shared.lock();
-        while state.waiting.len() >= MAX_WAITING && state.failure.is_none() {
+        while state.waiting.len() >= MAX_WAITING && state.broken.is_none() {
             state = self.shared.taken.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if let Some(failure) = &state.failure {
-            return Err(Error::Device(failure.clone()));
-        }
+        state.check()?;
         state.waiting.push_back(job);
         drop(state);
         self.shared.arrived.notify_one();
         Ok(())
     }
 
-    /// Runs `f` after all jobs so far and returns its result.
+    /// Runs `f` after all jobs so far and returns its result. Fails when a job panicked.
     pub(crate) fn wait_for<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let (sender, receiver) = mpsc::sync_channel(1);
-        // The receiver lives until the job has run or was dropped, so the send cannot fail.
-        self.submit(Box::new(move || drop(sender.send(f()))))?;
-        let result = receiver.recv();
-        self.check()?;
-        result.map_err(|_| Error::Device("the queue was closed".into()))
+        let (promise, reply) = promise();
+        self.submit(Box::new(move || {
+            promise.keep(f());
+            Ok(())
+        }))?;
+        let result = reply.wait();
+        self.shared.lock().check()?;
+        // Only a broken executor drops a job that it has taken.
+        result.ok_or_else(|| Error::Device("a job was dropped".into()))
     }
 
-    fn check(&self) -> Result<()> {
-        match &self.shared.lock().failure {
-            Some(failure) => Err(Error::Device(failure.clone())),
-            None => Ok(()),
-        }
+    /// Waits for all jobs so far. Reports the first error since the last call, once.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.wait_for(|| ())?;
+        self.shared.lock().failure.take().map_or(Ok(()), Err)
     }
 }
 
@@ -134,6 +152,48 @@ impl Drop for Executor {
     }
 }
 
+/// Where the result of one job arrives: a channel for one message that ends when the job is dropped, which the channels
+/// of loom do not.
+struct Reply<T>(Arc<Slot<T>>);
+
+/// To be kept, or dropped by a job that does not run.
+struct Promise<T>(Arc<Slot<T>>);
+
+struct Slot<T> {
+    /// The result, and whether it can still come.
+    state: Mutex<(Option<T>, bool)>,
+    settled: Condvar,
+}
+
+fn promise<T>() -> (Promise<T>, Reply<T>) {
+    let slot = Arc::new(Slot { state: Mutex::new((None, true)), settled: Condvar::new() });
+    (Promise(Arc::clone(&slot)), Reply(slot))
+}
+
+impl<T> Promise<T> {
+    fn keep(self, result: T) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(result);
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).1 = false;
+        self.0.settled.notify_one();
+    }
+}
+
+impl<T> Reply<T> {
+    /// The result; `None` when the promise was dropped.
+    fn wait(self) -> Option<T> {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.1 {
+            state = self.0.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.0.take()
+    }
+}
+
 fn message(panic: &(dyn Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<&str>() {
         (*text).to_owned()
@@ -144,7 +204,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(aegis_loom)))]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -159,8 +219,22 @@ mod tests {
             assert_eq!(error, Error::Device("on purpose".into()), "inline: {inline}");
             // Long after the queue would be full.
             for _ in 0..3 * MAX_WAITING {
-                assert!(executor.submit(Box::new(|| ())).is_err(), "inline: {inline}");
+                assert!(executor.submit(Box::new(|| Ok(()))).is_err(), "inline: {inline}");
             }
+            assert_eq!(executor.sync(), Err(error), "inline: {inline}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_reported_once_and_later_jobs_run() {
+        for inline in [true, false] {
+            let executor = Executor::new(inline).unwrap();
+            for error in [Error::WrongDevice, Error::Unsupported("second")] {
+                executor.submit(Box::new(|| Err(error))).unwrap();
+            }
+            assert_eq!(executor.wait_for(|| 7), Ok(7), "inline: {inline}");
+            assert_eq!(executor.sync(), Err(Error::WrongDevice), "inline: {inline}");
+            assert_eq!(executor.sync(), Ok(()), "inline: {inline}");
         }
     }
 
@@ -173,6 +247,7 @@ mod tests {
             let job = move || {
                 std::thread::yield_now();
                 count.fetch_add(1, Ordering::Relaxed);
+                Ok(())
             };
             executor.submit(Box::new(job)).unwrap();
         }
@@ -186,7 +261,11 @@ mod tests {
         let executor = Executor::new(false).unwrap();
         for i in 0..4 * MAX_WAITING {
             let count = Arc::clone(&count);
-            executor.submit(Box::new(move || assert_eq!(count.fetch_add(1, Ordering::Relaxed), i))).unwrap();
+            let job = move || {
+                assert_eq!(count.fetch_add(1, Ordering::Relaxed), i);
+                Ok(())
+            };
+            executor.submit(Box::new(job)).unwrap();
         }
         executor.wait_for(|| ()).unwrap();
         assert_eq!(count.load(Ordering::Relaxed), 4 * MAX_WAITING);

@@ -28,13 +28,13 @@ impl Host {
         shape.check(rns)?;
         let (have, want) = match self {
             Self::Residues(words) => (words.len(), shape.words()),
-            Self::Signed(words) => (words.len(), shape.batch * shape.n),
+            Self::Signed(words) => (words.len(), shape.batch() * shape.n()),
         };
         if have != want {
             return refuse(format!("{have} words for {shape:?}, which takes {want}"));
         }
         let Self::Residues(words) = self else { return Ok(()) };
-        for (row, limb) in words.chunks_exact(shape.n).zip(shape.basis.iter().cycle()) {
+        for (row, limb) in words.chunks_exact(shape.n()).zip(shape.basis().iter().cycle()) {
             let q = rns.modulus(limb).value();
             if let Some(word) = row.iter().find(|&&w| w >= q) {
                 return refuse(format!("{word} is not a residue modulo {q}"));
@@ -49,15 +49,29 @@ impl Host {
 /// # Contract
 /// * Launches are asynchronous: they return once enqueued, and a launch is ordered after the earlier ones that touch
 ///   the same buffers. [`Backend::download`] and [`Backend::sync`] wait.
-/// * A launch is checked ([`Kernel::check`]) before it is enqueued, so bad operands are reported at once; a failure of
-///   the device itself is reported by a later call.
+/// * A launch is checked ([`Kernel::check`]) before it is enqueued, so bad operands are reported at once, and nothing has
+///   happened then.
 /// * Results are bit-identical on every backend, for every number of threads or devices.
 /// * A buffer is not addressable by the host, and a fresh one ([`Backend::alloc`]) holds unspecified words.
+///
+/// # Failures
+/// * A launch or upload that finds no memory when it runs *poisons* its output: the whole buffer holds no words from then
+///   on, but the error. What it held before is overwritten.
+/// * Whatever reads a poisoned buffer or writes to it, even all of it, fails with the same error: at once where the
+///   poison is there already, otherwise by poisoning its own output. [`Backend::download`] reports it. A poisoned
+///   buffer stays so until it is dropped.
+/// * Other buffers are as they would be without the failure, and the device goes on working.
+/// * [`Backend::sync`] reports the first failure since the last call, once.
+/// * [`Error::Device`] alone is final: the device is lost with all its buffers.
 pub trait Backend: Send + Sync {
     /// The degree and the primes of the ring that this device computes in.
     fn rns(&self) -> &Arc<Rns>;
 
-    /// A fresh buffer with unspecified content.
+    /// A fresh buffer. Words that were never written are unspecified and may be no residues; they are those that earlier
+    /// buffers of the same device left, or zero, and never those of another device or process. Who holds secrets
+    /// overwrites them before the buffer is dropped.
+    ///
+    /// Fails with [`Error::OutOfMemory`] where no launch could ever write the buffer; otherwise memory may be taken later.
     fn alloc(&self, shape: Shape) -> Result<Poly>;
 
     /// A buffer with this content. Fails when the number of words does not fit the shape.
@@ -69,7 +83,7 @@ pub trait Backend: Send + Sync {
     /// Enqueues one kernel on `limbs`. [`Error::Unsupported`] only for a fused kernel ([`Kernel::is_fused`]).
     fn launch(&self, kernel: &Kernel, limbs: &Basis, out: ViewMut<'_>, ins: &[View<'_>]) -> Result<()>;
 
-    /// Waits for every launch so far and reports the first failure.
+    /// Waits for every launch so far. Reports the first failure since the last call, and forgets it.
     fn sync(&self) -> Result<()>;
 
     /// Enqueues one kernel, by its lowering where this backend has no such fused kernel.

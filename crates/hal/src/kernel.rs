@@ -125,7 +125,8 @@ impl Kernel {
         matches!(self, Copy | Add | Sub | Mul | MulAdd | ScalarMul(_) | ScalarMulAdd(_) | ScalarAdd(_))
     }
 
-    /// Checks a launch: number of operands, batches, words and limbs. Every backend calls it first.
+    /// Checks a launch: number of operands, runs of polynomials, batches, words and limbs. Every backend calls it first, and
+    /// what it lets pass stays inside the buffers.
     pub fn check(&self, rns: &Rns, limbs: &Basis, out: &ViewMut<'_>, ins: &[View<'_>]) -> Result<()> {
         let refuse = |reason: String| Err(Error::Operands { kernel: self.name(), reason });
         let (arity, in_place) = self.arity();
@@ -143,22 +144,24 @@ impl Kernel {
         {
             return refuse(format!("limb {limb:?} is both read and written"));
         }
+        out.as_view().check().or_else(refuse)?;
+        ins.iter().try_for_each(View::check).or_else(refuse)?;
         self.check_batches(out, ins).or_else(refuse)?;
-        self.check_words(out.poly.shape(), ins).or_else(refuse)?;
-        contains(out.poly, limbs)?;
+        self.check_words(out.poly().shape(), ins).or_else(refuse)?;
+        contains(out.poly(), limbs)?;
         if ins.is_empty()
             && let Self::ModDown { from } = self
         {
-            contains(out.poly, from)?;
+            contains(out.poly(), from)?;
         }
         for input in ins {
             match self {
-                Self::BaseConv { from } | Self::ModUp { from } => contains(input.poly, from)?,
+                Self::BaseConv { from } | Self::ModUp { from } => contains(input.poly(), from)?,
                 Self::ModDown { from } => {
-                    contains(input.poly, from)?;
-                    contains(input.poly, limbs)?;
+                    contains(input.poly(), from)?;
+                    contains(input.poly(), limbs)?;
                 }
-                _ => contains(input.poly, limbs)?,
+                _ => contains(input.poly(), limbs)?,
             }
         }
         Ok(())
@@ -166,18 +169,20 @@ impl Kernel {
 
     fn check_batches(&self, out: &ViewMut<'_>, ins: &[View<'_>]) -> std::result::Result<(), String> {
         if let Self::InnerProduct { terms, .. } = *self {
-            let (w, x) = (ins[0].count, ins[1].count);
-            let fits = terms > 0 && w % terms == 0 && x % terms == 0 && w / terms * (x / terms) == out.count;
+            let (w, x) = (ins[0].count(), ins[1].count());
+            let whole = terms > 0 && w % terms == 0 && x % terms == 0;
+            let fits = whole && (w / terms).checked_mul(x / terms) == Some(out.count());
             return if fits {
                 Ok(())
             } else {
-                Err(format!("batches {w} and {x}, {terms} terms, output {}", out.count))
+                Err(format!("batches {w} and {x}, {terms} terms, output {}", out.count()))
             };
         }
         for input in ins {
-            let serves_all = input.count == 1 && self.is_elementwise();
-            if input.count != out.count && !serves_all {
-                return Err(format!("an input batch of {}, an output batch of {}", input.count, out.count));
+            let (have, want) = (input.count(), out.count());
+            let serves_all = have == 1 && self.is_elementwise();
+            if have != want && !serves_all {
+                return Err(format!("an input batch of {have}, an output batch of {want}"));
             }
         }
         Ok(())
@@ -185,11 +190,11 @@ impl Kernel {
 
     fn check_words(&self, out: &Shape, ins: &[View<'_>]) -> std::result::Result<(), String> {
         for (i, input) in ins.iter().enumerate() {
-            let n = input.poly.shape().n;
+            let n = input.poly().shape().n();
             let compact = self.is_elementwise() || (matches!(self, Self::InnerProduct { .. }) && i == 0);
-            let fits = n == out.n || (compact && n < out.n && out.n.is_multiple_of(n));
+            let fits = n == out.n() || (compact && n < out.n() && out.n().is_multiple_of(n));
             if !fits {
-                return Err(format!("an input of {n} words a limb, an output of {}", out.n));
+                return Err(format!("an input of {n} words a limb, an output of {}", out.n()));
             }
         }
         Ok(())
@@ -198,7 +203,7 @@ impl Kernel {
     /// A fused kernel as a sequence of primitive ones with the same bits. Not an oracle: the reference of
     /// [`crate::conformance`] is, and lowerings are checked against it as fused kernels are.
     ///
-    /// Fails with [`Error::Unsupported`] on a primitive: every backend has those.
+    /// Fails as [`Kernel::check`] does, and with [`Error::Unsupported`] on a primitive: every backend has those.
     pub fn lower<B: Backend + ?Sized>(
         &self,
         dev: &B,
@@ -206,10 +211,11 @@ impl Kernel {
         out: ViewMut<'_>,
         ins: &[View<'_>],
     ) -> Result<()> {
+        self.check(dev.rns(), limbs, &out, ins)?;
         match self {
             Self::ModUp { from } => {
-                let n = out.poly.shape().n;
-                let mut coefficients = dev.alloc(Shape::new(out.count, limbs.clone(), n))?;
+                let shape = Shape::new(out.count(), limbs.clone(), out.poly().shape().n());
+                let mut coefficients = dev.alloc(shape)?;
                 dev.launch(&Self::BaseConv { from: from.clone() }, limbs, coefficients.view_mut(), ins)?;
                 dev.launch(&Self::Ntt, limbs, out, &[coefficients.view()])
             }
@@ -229,7 +235,7 @@ fn lower_mod_down<B: Backend + ?Sized>(
     mut out: ViewMut<'_>,
     ins: &[View<'_>],
 ) -> Result<()> {
-    let (n, batch) = (out.poly.shape().n, out.count);
+    let (n, batch) = (out.poly().shape().n(), out.count());
     let mut remainder = dev.alloc(Shape::new(batch, from.clone(), n))?;
     let mut lifted = dev.alloc(Shape::new(batch, limbs.clone(), n))?;
     let up = Kernel::ModUp { from: from.clone() };
@@ -265,17 +271,16 @@ fn lower_inner_product<B: Backend + ?Sized>(
     terms: usize,
     accumulate: bool,
     limbs: &Basis,
-    out: ViewMut<'_>,
+    mut out: ViewMut<'_>,
     [w, x]: [View<'_>; 2],
 ) -> Result<()> {
-    let (rows, columns) = (w.count / terms, x.count / terms);
+    let (rows, columns) = (w.count() / terms, x.count() / terms);
     for row in 0..rows {
         for term in 0..terms {
-            let target = ViewMut { poly: out.poly, first: out.first + row * columns, count: columns };
+            let target = out.slice_mut(row * columns, columns);
             let kernel = if term == 0 && !accumulate { Kernel::Mul } else { Kernel::MulAdd };
-            let weight = View { poly: w.poly, first: w.first + row * terms + term, count: 1 };
-            let values = View { poly: x.poly, first: x.first + term * columns, count: columns };
-            dev.launch(&kernel, limbs, target, &[weight, values])?;
+            let inputs = [w.slice(row * terms + term, 1), x.slice(term * columns, columns)];
+            dev.launch(&kernel, limbs, target, &inputs)?;
         }
     }
     Ok(())

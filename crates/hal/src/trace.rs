@@ -127,11 +127,12 @@ impl Trace {
     }
 
     fn operand(&self, view: View<'_>) -> Result<Operand> {
-        let token = view.poly.buffer::<Token>()?;
+        let token = view.poly().buffer::<Token>()?;
         if !Arc::ptr_eq(&token.owner, &self.log) {
             return Err(Error::WrongDevice);
         }
-        Ok(Operand { buffer: token.id, first: view.first, count: view.count, n: view.poly.shape().n })
+        let n = view.poly().shape().n();
+        Ok(Operand { buffer: token.id, first: view.first(), count: view.count(), n })
     }
 }
 
@@ -172,7 +173,7 @@ impl Backend for Trace {
 
     fn download(&self, view: View<'_>) -> Result<Vec<u64>> {
         self.operand(view)?;
-        Ok(vec![0; view.count * view.poly.basis().len() * view.poly.shape().n])
+        Ok(vec![0; view.count() * view.poly().basis().len() * view.poly().shape().n()])
     }
 
     fn launch(&self, kernel: &Kernel, limbs: &Basis, out: ViewMut<'_>, ins: &[View<'_>]) -> Result<()> {

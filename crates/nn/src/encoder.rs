@@ -5,16 +5,13 @@
 //! feed-forward network's first matrix, the factors on token 0 into LayerNorm's weights and the activation's
 //! coefficients.
 
-use crate::attention::{Attend, Scores};
+use crate::bootstraps::ValueId;
 use crate::calibration::{Calibration, LayerCalibration};
-use crate::gelu::Gelu;
-use crate::layernorm::{InverseSqrt, Moments, Scale};
-use crate::linear::Linear;
+use crate::layers::{
+    Attend, Exp, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalise, Residual, RowSum, Scale,
+    Scores, Square,
+};
 use crate::network::Network;
-use crate::placement::ValueId;
-use crate::pooling::MeanPool;
-use crate::residual::Residual;
-use crate::softmax::{Exp, Inverse, Normalise, RowSum, Square};
 use crate::{Content, Error, Layout, MODEL, Result, Tensor};
 
 /// An affine map: `x W + b` with `weight` inputs x outputs.

@@ -126,7 +126,7 @@ pub fn check(
     let ev = Evaluator::new(ctx, Arc::new(keys));
     let mut encrypted = vec![];
     for (i, (port, x)) in layer.inputs().iter().zip(inputs).enumerate() {
-        let at = Level(level.0 + port.above);
+        let at = level.up(port.above);
         let seed = Seed::new([i as u8 + 11; 32]);
         encrypted.push(encrypt(ctx, &secret, layer.layout(), port.content, x, at, &seed)?);
     }
@@ -140,7 +140,7 @@ pub fn check(
     }
     let mut report = CheckReport { max_error: 0.0, max_padding: 0.0, counts: ev.counts(), keys: n_keys };
     for ((port, got), want) in layer.outputs().iter().zip(&outputs).zip(&wanted) {
-        let at = Level(level.0 + port.above);
+        let at = level.up(port.above);
         if let Some(block) = got.blocks().iter().find(|b| b.level() != at) {
             return fail(format!("an output at {:?}, declared {at:?}", block.level()));
         }
@@ -172,7 +172,9 @@ pub fn encrypt(
     let mut blocks = vec![];
     for (j, slots) in layout.pack(content, x)?.iter().enumerate() {
         let plaintext = Plaintext::encode_real(ctx, slots, ctx.params().scale(level), level)?;
-        blocks.push(secret.encrypt(ctx, &plaintext, &seed.derive("block", j as u64))?);
+        let seed = seed.derive("block", &(j as u64).to_le_bytes());
+        blocks.push(secret.encrypt(ctx, &plaintext, &seed)?);
+        plaintext.wipe(ctx);
     }
     CtTensor::new(layout, content, x.rows(), blocks)
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, OpCounts, Params};
 
+use crate::bootstraps::{Graph, Plan, Range, Step, ValueId, place};
 use crate::ops::bring;
-use crate::placement::{Graph, Plan, Range, Step, ValueId, place};
 use crate::{CtTensor, Error, Layer, Layout, Result, Tensor};
 
 /// A sequence of layers over named values, with one input and one result.
@@ -221,7 +221,7 @@ impl Network {
                 count: 0,
                 group: node.group.clone(),
                 name: node.layer.name().into(),
-                level_in: Level(step.level.0 + depth),
+                level_in: step.level.up(depth),
                 level_out: step.level,
                 ciphertexts: outputs.iter().map(|p| self.layout.blocks(p.content)).sum(),
                 bootstraps: 0,
@@ -338,7 +338,7 @@ impl Network {
     ) -> Result<()> {
         let mut inputs = vec![];
         for (id, port) in node.inputs.iter().zip(node.layer.inputs()) {
-            let (x, level) = (&values[id], Level(step.level.0 + port.above));
+            let (x, level) = (&values[id], step.level.up(port.above));
             let blocks = x.blocks().iter().map(|b| bring(ev, b, level)).collect::<Result<_>>()?;
             inputs.push(x.with(x.content(), blocks)?);
         }

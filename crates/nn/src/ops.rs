@@ -13,7 +13,7 @@ pub(crate) fn add_vector(ev: &Evaluator, x: &Ciphertext, values: &[f64]) -> Resu
 /// Multiplies by a vector (a period of it), so that a rescale leads to the canonical scale one level below.
 pub(crate) fn mul_vector_lazy(ev: &Evaluator, x: &Ciphertext, values: &[f64]) -> Result<Ciphertext> {
     let (params, level) = (ev.params(), x.level());
-    let below = Level(level.0.saturating_sub(1));
+    let below = level.lowered(1);
     let scale = params.scale(below) * params.rescale_factor(level) / x.scale();
     let plaintext = Plaintext::encode_real(ev.context(), values, scale, level)?;
     Ok(ev.mul_plain(x, &plaintext)?)

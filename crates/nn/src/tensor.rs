@@ -221,7 +221,7 @@ impl CtTensor {
 
     /// The lowest level of a block.
     pub fn level(&self) -> Level {
-        self.blocks.iter().map(Ciphertext::level).min().unwrap_or(Level(0))
+        self.blocks.iter().map(Ciphertext::level).min().unwrap_or(Level::BASE)
     }
 
     /// Fails unless this is a tensor of `content`.

@@ -59,16 +59,16 @@ impl Modulus {
         self.reduce_product(u128::from(a) * u128::from(b))
     }
 
-    /// `x mod q` for `x < q * 2^bits(q)` (Barrett, HAC 14.42). Out: `[0, q)`.
+    /// `x mod q` for `x < q * 2^bits(q)` (Barrett, HAC 14.42). Out: `[0, q)`. Beyond that range some word, at once.
     #[inline]
     fn reduce_product(&self, x: u128) -> u64 {
         let high = (x >> (self.shift - 1)) as u64;
         let quotient = ((u128::from(high) * u128::from(self.barrett)) >> (self.shift + 1)) as u64;
-        let mut r = (x as u64).wrapping_sub(quotient.wrapping_mul(self.q));
-        while r >= self.q {
-            r -= self.q;
-        }
-        r
+        let r = (x as u64).wrapping_sub(quotient.wrapping_mul(self.q));
+        // The quotient is at most two too small (HAC, note 14.44). A loop would run for centuries on words that are no
+        // residues: 2^64 / 3 rounds.
+        let r = if r >= self.q { r - self.q } else { r };
+        if r >= self.q { r - self.q } else { r }
     }
 
     /// `x mod q` for any word.
@@ -127,6 +127,29 @@ mod tests {
                     let want = (u128::from(a) * u128::from(b) % u128::from(q)) as u64;
                     assert_eq!(m.mul(a, b), want, "{a} * {b} mod {q}");
                 }
+            }
+        }
+    }
+
+    /// Every residue at both ends of the range of a product, where the quotient is furthest off.
+    #[test]
+    fn two_subtractions_are_enough() {
+        for q in [3, 5, 97, 12_289, 268_369_921, 1_125_899_906_826_241] {
+            let Ok(m) = Modulus::new(q) else { continue };
+            let top = u128::from(q) << (64 - q.leading_zeros());
+            for x in (0..top.min(2000)).flat_map(|d| [d, top - 1 - d, (top + d) / 2]) {
+                assert_eq!(m.reduce_product(x), (x % u128::from(q)) as u64, "{x} mod {q}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_that_are_no_residues_do_not_hang_the_reduction() {
+        for q in [3, 97, 268_369_921] {
+            let m = Modulus::new(q).unwrap();
+            for x in [u128::MAX, u128::MAX >> 1, 1 << 127, u128::from(u64::MAX) * u128::from(u64::MAX)] {
+                // Some word: that it comes back is the test.
+                let _ = m.reduce_product(x);
             }
         }
     }

@@ -1,10 +1,14 @@
 //! Bootstraps against their stated error.
 
-use aegis_circuits::Bootstrapper;
+use std::sync::Arc;
+
+use aegis_circuits::{Bootstrapper, Error};
 use aegis_ckks::{
-    Evaluator, KeyRequest, Level, N16_B13_S40, Params, insecure_bootstrap_spec, insecure_levelled_spec,
+    Context, Evaluator, KeyRequest, Level, N16_B13_S40, Params, insecure_bootstrap_spec,
+    insecure_levelled_spec,
 };
-use aegis_cpu::{Cpu, Isa};
+use aegis_cpu::{Cpu, CpuOptions, Isa};
+use aegis_hal::Trace;
 use num_complex::Complex64;
 
 use crate::setup::{Setup, complex, uniform, uniform_complex};
@@ -205,7 +209,8 @@ fn misuse_is_an_error() {
 fn same_bits_with_every_instruction_set_and_number_of_threads() {
     let run = |isa, threads| {
         let params = Params::insecure(insecure_bootstrap_spec(9)).unwrap();
-        let device = Cpu::with_isa(params.rns().clone(), threads, isa).unwrap();
+        let options = CpuOptions { threads, isa: Some(isa), ..CpuOptions::default() };
+        let device = Cpu::with_options(params.rns().clone(), options).unwrap();
         let setup = Setup::on(params, device);
         // A quarter of the slots: the sum of the sparse case takes part.
         let bootstrapper = Bootstrapper::new(&setup.ctx, 1 << 6).unwrap();
@@ -241,4 +246,22 @@ fn full_size() {
     let x = b.setup.encrypt(&z, b.params().base_level());
     let out = b.bootstrapper.bootstrap(&b.ev, &x, 1.0).unwrap();
     b.check("N = 2^16", &out, &z, 1.0);
+}
+
+/// 136 bytes with such parameters made a server build hundreds of gigabytes: they pass every check of security.
+#[test]
+fn parameters_with_one_level_of_coeffs_to_slots_build_nothing() {
+    let with_levels = |coeffs_to_slots: u32| {
+        let mut spec = N16_B13_S40;
+        spec.levels.to_mut().last_mut().unwrap().count = coeffs_to_slots;
+        spec.bootstrap.as_mut().unwrap().coeffs_to_slots = coeffs_to_slots;
+        let params = Params::try_from(spec).unwrap();
+        Context::new(params.clone(), Arc::new(Trace::counting(params.rns().clone()))).unwrap()
+    };
+    let ctx = with_levels(1);
+    let refused = Bootstrapper::new(&ctx, ctx.params().slots());
+    assert!(matches!(refused.err(), Some(Error::TooLarge { bytes, .. }) if bytes > 738_000_000_000));
+    let ctx = with_levels(3);
+    let bootstrapper = Bootstrapper::new(&ctx, ctx.params().slots()).unwrap();
+    assert!(bootstrapper.bytes() < 1 << 30);
 }

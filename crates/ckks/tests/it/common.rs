@@ -43,7 +43,7 @@ impl Setup {
 
     pub(crate) fn seed(&self) -> Seed {
         let index = self.seeds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Seed::new([9; 32]).derive("test encryption", index)
+        Seed::new([9; 32]).derive("test encryption", &index.to_le_bytes())
     }
 
     pub(crate) fn encrypt_at(&self, values: &[Complex64], level: Level) -> Ciphertext {

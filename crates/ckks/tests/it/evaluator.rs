@@ -1,7 +1,9 @@
 //! Each operation against complex arithmetic, at several levels.
 
-use aegis_ckks::{Ciphertext, Error, Level, Plaintext, insecure_bootstrap_spec, insecure_levelled_spec};
-use aegis_hal::{Kernel, Shape};
+use aegis_ckks::{
+    Ciphertext, Error, Level, Plaintext, Weights, insecure_bootstrap_spec, insecure_levelled_spec,
+};
+
 use aegis_ring::Galois;
 use num_complex::Complex64;
 
@@ -86,7 +88,7 @@ fn periodic_plaintexts_multiply_like_full_ones() {
         let p = random_values(period, SEED + 2);
         let want: Vec<_> = a.iter().enumerate().map(|(j, a)| a * p[j % period]).collect();
         let plain = Plaintext::encode(&t.ctx, &p, x.scale(), x.level()).unwrap();
-        assert_eq!(plain.poly.shape().n, 2 * period, "stored compactly");
+        assert_eq!(plain.poly().shape().n(), 2 * period, "stored compactly");
         let got = t.ev.rescale(&t.ev.mul_plain(&x, &plain).unwrap()).unwrap();
         t.expect("periodic product", &got, &want, t.rounding(x.scale()));
         let want: Vec<_> = a.iter().enumerate().map(|(j, a)| a + p[j % period]).collect();
@@ -141,13 +143,10 @@ fn rotations_single_hoisted_and_doubly_hoisted_agree_with_the_slots() {
             let map = Galois::rotation(k, t.ctx.params().n());
             t.expect("rotate", &t.ev.rotate(&x, k).unwrap(), &rotated(k), tol);
             t.expect("hoisted", &t.ev.rotate_hoisted(&x, &hoisted, map).unwrap(), &rotated(k), tol);
-            let shape = Shape::new(2, t.ev.extended_basis(level), t.ctx.params().n());
-            let mut ext = t.ctx.device().alloc(shape).unwrap();
-            t.ev.rotate_extended(&x, &hoisted, map, ext.view_mut()).unwrap();
-            t.expect("extended", &t.ev.mod_down(ext.view(), level, x.scale()).unwrap(), &rotated(k), tol);
-            let again =
-                t.ev.rotate_extended_poly(&ext, level, Galois::rotation(1, t.ctx.params().n())).unwrap();
-            let twice = t.ev.mod_down(again.view(), level, x.scale()).unwrap();
+            let ext = t.ev.rotate_all_extended(std::slice::from_ref(&x), &[map]).unwrap();
+            t.expect("extended", &t.ev.mod_down(&ext).unwrap(), &rotated(k), tol);
+            let again = t.ev.rotate_extended(&ext, Galois::rotation(1, t.ctx.params().n())).unwrap();
+            let twice = t.ev.mod_down(&again).unwrap();
             t.expect("extended twice", &twice, &rotated(k + 1), 2.0 * tol);
         }
         let want: Vec<_> = a.iter().map(Complex64::conj).collect();
@@ -296,22 +295,15 @@ fn extended_sums_share_one_division() {
     {
         let a = random_values(512, SEED);
         let x = t.encrypt_at(&a, level);
-        let (ext, hoisted) = (t.ev.extended_basis(level), t.ev.hoist(&x).unwrap());
-        let alloc = || t.ctx.device().alloc(Shape::new(2, ext.clone(), t.ctx.params().n())).unwrap();
-        let (mut plain_sum, mut weighted) = (alloc(), alloc());
+        let turns = [0, 1, -3];
+        let maps = turns.map(|steps| Galois::rotation(steps, t.ctx.params().n()));
+        let run = t.ev.rotate_all_extended(std::slice::from_ref(&x), &maps).unwrap();
+        let weights = [5, 6, 7].map(|i| random_values(512, SEED + i));
+        let vectors = weights.iter().map(|p| Ok::<_, Error>(Some(p.clone())));
+        let encoded = Weights::encode(&t.ctx, (level, 40f64.exp2()), (3, 512), vectors).unwrap();
         let (mut want, mut want_weighted) =
             (vec![Complex64::default(); 512], vec![Complex64::default(); 512]);
-        for (i, steps) in [0, 1, -3].into_iter().enumerate() {
-            let mut rotated = alloc();
-            let map = Galois::rotation(steps, t.ctx.params().n());
-            t.ev.rotate_extended(&x, &hoisted, map, rotated.view_mut()).unwrap();
-            let p = random_values(512, SEED + 5 + i as u64);
-            let weights = t.ctx.encoder().encode(&p, 40f64.exp2(), &ext).unwrap();
-            let (copy, mul) =
-                if i == 0 { (Kernel::Copy, Kernel::Mul) } else { (Kernel::Add, Kernel::MulAdd) };
-            t.ctx.device().launch(&copy, &ext, plain_sum.view_mut(), &[rotated.view()]).unwrap();
-            let ins = [rotated.view(), weights.view()];
-            t.ctx.device().launch(&mul, &ext, weighted.view_mut(), &ins).unwrap();
+        for (steps, p) in turns.into_iter().zip(&weights) {
             for j in 0..512 {
                 let value = a[(j as i64 + steps).rem_euclid(512) as usize];
                 want[j] += value;
@@ -319,15 +311,27 @@ fn extended_sums_share_one_division() {
             }
         }
         let tol = 3.0 * t.rounding(x.scale().min(40f64.exp2()));
-        let sum = t.ev.mod_down(plain_sum.view(), level, x.scale()).unwrap();
+        let mut plain_sum = t.ev.extended_pair(&run, 0).unwrap();
+        t.ev.add_extended_pair(&mut plain_sum, &run, 1).unwrap();
+        t.ev.add_extended_pair(&mut plain_sum, &run, 2).unwrap();
+        let sum = t.ev.mod_down(&plain_sum).unwrap();
         assert_eq!((sum.level(), sum.scale(), sum.key_id()), (level, x.scale(), t.secret.id()));
         t.expect("mod_down", &sum, &want, tol);
+
+        let before = t.ev.counts();
+        let weighted = t.ev.weighted_sums(&encoded, &run, None).unwrap();
+        assert_eq!((t.ev.counts() - before).plain_products, 3);
         let scale = x.scale() * 40f64.exp2();
-        let sum = t.ev.mod_down_rescale(weighted.view(), level, scale).unwrap();
+        let sum = t.ev.mod_down_rescale(&weighted).unwrap();
         assert_eq!(sum.level(), level.down(1).unwrap());
         assert_eq!(sum.scale(), scale / t.ctx.params().rescale_factor(level));
         assert_eq!(sum.key_id(), t.secret.id());
         t.expect("mod_down_rescale", &sum, &want_weighted, tol.max(3.0 * t.rounding(sum.scale())));
+        // Onto what is there already.
+        let doubled = t.ev.weighted_sums(&encoded, &run, Some(weighted)).unwrap();
+        let twice: Vec<_> = want_weighted.iter().map(|v| 2.0 * v).collect();
+        let sum = t.ev.mod_down_rescale(&doubled).unwrap();
+        t.expect("accumulated", &sum, &twice, 2.0 * tol.max(3.0 * t.rounding(sum.scale())));
     }
 }
 

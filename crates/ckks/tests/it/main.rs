@@ -3,6 +3,7 @@
 mod common;
 mod encryption;
 mod evaluator;
+mod faults;
 mod misuse;
 mod serial;
 mod traces;

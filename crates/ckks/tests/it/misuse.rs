@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use aegis_ckks::{
-    Ciphertext, Error, Evaluator, KeyGenerator, KeyPurpose, KeyRequest, Level, ParamsError, Plaintext,
-    Result, Seed, insecure_bootstrap_spec, insecure_levelled_spec,
+    Ciphertext, Error, Evaluator, Extended, KeyGenerator, KeyPurpose, KeyRequest, Level, ParamsError,
+    Plaintext, Result, Seed, Weights, insecure_bootstrap_spec, insecure_levelled_spec,
 };
-use aegis_hal::{Poly, Shape};
 use aegis_ring::Galois;
 use num_complex::Complex64;
 
@@ -21,6 +20,12 @@ fn setup() -> Setup {
     })
 }
 
+/// One row of weights for `terms` extended ciphertexts.
+fn weights(t: &Setup, level: Level, terms: usize) -> Weights {
+    let vectors = (0..terms).map(|i| Ok::<_, Error>(Some(random_values(32, SEED + i as u64))));
+    Weights::encode(&t.ctx, (level, 40f64.exp2()), (terms, 32), vectors).unwrap()
+}
+
 /// Every case fails, and with the variant expected.
 fn all_fail(cases: Vec<(&str, Result<()>)>, expected: impl Fn(&Error) -> bool) {
     for (op, result) in cases {
@@ -32,8 +37,9 @@ fn plain(t: &Setup, scale: f64, level: Level) -> Plaintext {
     Plaintext::encode(&t.ctx, &random_values(32, SEED), scale, level).unwrap()
 }
 
-fn extended(t: &Setup, level: Level) -> Poly {
-    t.ctx.device().alloc(Shape::new(2, t.ev.extended_basis(level), t.ctx.params().n())).unwrap()
+/// `x` without a rotation, which needs no key.
+fn extended(ev: &Evaluator, x: &Ciphertext) -> Extended {
+    ev.rotate_all_extended(std::slice::from_ref(x), &[Galois::IDENTITY]).unwrap()
 }
 
 /// A sum of unequal scales has no meaning, and the operand of a refused sum in place keeps its value.
@@ -79,6 +85,8 @@ fn levels_too_low_and_too_high() {
     let t = setup();
     let x = t.encrypt(&random_values(32, SEED));
     let low = t.ev.drop_to(&x, Level(0)).unwrap();
+    // The base limb has no room for the product of two canonical scales.
+    let narrow = t.ev.reinterpret(&low, 1.0).unwrap();
     let mut product = t.ev.mul_no_relin(&x, &x).unwrap();
     let mut sum = x.clone();
     let cases = vec![
@@ -87,8 +95,8 @@ fn levels_too_low_and_too_high() {
         ("square_rescale", t.ev.square_rescale(&low).map(drop)),
         ("mul_const", t.ev.mul_const(&low, 0.5).map(drop)),
         ("mul_const_to", t.ev.mul_const_to(&low, 0.5, 40f64.exp2()).map(drop)),
-        ("relinearize_rescale", t.ev.relinearize_rescale(t.ev.mul_no_relin(&x, &low).unwrap()).map(drop)),
-        ("mod_down_rescale", t.ev.mod_down_rescale(extended(&t, Level(0)).view(), Level(0), 1.0).map(drop)),
+        ("relinearize_rescale", t.ev.relinearize_rescale(t.ev.mul_no_relin(&x, &narrow).unwrap()).map(drop)),
+        ("mod_down_rescale", t.ev.mod_down_rescale(&extended(&t.ev, &low)).map(drop)),
     ];
     all_fail(cases, |e| matches!(e, Error::LevelTooLow { need: Level(1), have: Level(0), .. }));
     let cases = vec![
@@ -139,12 +147,12 @@ fn missing_keys() {
 
     for map in [Galois::rotation(2, n), Galois::rotation(4, n)] {
         let hoisted = t.ev.hoist(&x).unwrap();
-        let mut out = extended(&t, TOP);
+        let ext = extended(&t.ev, &x);
         let cases = vec![
             ("apply_galois", t.ev.apply_galois(&x, map).map(drop)),
             ("rotate_hoisted", t.ev.rotate_hoisted(&x, &hoisted, map).map(drop)),
-            ("rotate_extended", t.ev.rotate_extended(&x, &hoisted, map, out.view_mut())),
-            ("rotate_extended_poly", t.ev.rotate_extended_poly(&extended(&t, TOP), TOP, map).map(drop)),
+            ("rotate_all_extended", t.ev.rotate_all_extended(std::slice::from_ref(&x), &[map]).map(drop)),
+            ("rotate_extended", t.ev.rotate_extended(&ext, map).map(drop)),
         ];
         let galois = KeyPurpose::Galois(map);
         all_fail(cases, |e| matches!(e, Error::MissingKey { what, level: TOP } if *what == galois));
@@ -175,12 +183,14 @@ fn stranger(t: &Setup) -> (Ciphertext, Evaluator) {
 fn ciphertexts_of_another_key() {
     let t = setup();
     let (n, ev) = (t.ctx.params().n(), &t.ev);
-    let (x, (f, _)) = (t.encrypt(&random_values(32, SEED)), stranger(&t));
+    let (x, (f, others)) = (t.encrypt(&random_values(32, SEED)), stranger(&t));
+    let (foreign, mut own) = (extended(&others, &f), extended(ev, &x));
+    let matrix = weights(&t, TOP, 1);
     let (mut sum, mut foreign_sum) = (x.clone(), f.clone());
     let mut product = ev.mul_no_relin(&x, &x).unwrap();
     let hoisted = ev.hoist(&x).unwrap();
-    let (map, mut out) = (Galois::rotation(1, n), extended(&t, TOP));
-    let (p, weights) = (plain(&t, f.scale(), TOP), f.scale());
+    let map = Galois::rotation(1, n);
+    let p = plain(&t, f.scale(), TOP);
     let bottom = ev.drop_to(&f, Level(0)).unwrap();
     let cases = vec![
         ("add", ev.add(&x, &f).map(drop)),
@@ -204,7 +214,7 @@ fn ciphertexts_of_another_key() {
         ("mul_scalar", ev.mul_scalar(&f, 2.0, 1.0).map(drop)),
         ("mul_scalar_accumulate", ev.mul_scalar_accumulate(&mut sum, &f, 1.0, 1.0)),
         ("mul_const", ev.mul_const(&f, 0.5).map(drop)),
-        ("mul_const_to", ev.mul_const_to(&f, 0.5, weights).map(drop)),
+        ("mul_const_to", ev.mul_const_to(&f, 0.5, f.scale()).map(drop)),
         ("mul_i", ev.mul_i(&f).map(drop)),
         ("rescale", ev.rescale(&f).map(drop)),
         ("reinterpret", ev.reinterpret(&f, 1.0).map(drop)),
@@ -213,7 +223,13 @@ fn ciphertexts_of_another_key() {
         ("apply_galois", ev.apply_galois(&f, map).map(drop)),
         ("hoist", ev.hoist(&f).map(drop)),
         ("rotate_hoisted", ev.rotate_hoisted(&f, &hoisted, map).map(drop)),
-        ("rotate_extended", ev.rotate_extended(&f, &hoisted, map, out.view_mut())),
+        ("rotate_all_extended", ev.rotate_all_extended(&[x.clone(), f.clone()], &[map]).map(drop)),
+        ("rotate_extended", ev.rotate_extended(&foreign, map).map(drop)),
+        ("mod_down", ev.mod_down(&foreign).map(drop)),
+        ("mod_down_rescale", ev.mod_down_rescale(&foreign).map(drop)),
+        ("weighted_sums", ev.weighted_sums(&matrix, &foreign, None).map(drop)),
+        ("extended_pair", ev.extended_pair(&foreign, 0).map(drop)),
+        ("add_extended_pair", ev.add_extended_pair(&mut own, &foreign, 0)),
         ("mod_raise", ev.mod_raise(&bottom).map(drop)),
     ];
     let ids = (f.key_id(), t.secret.id());
@@ -262,4 +278,68 @@ fn operands_that_do_not_reach_or_fit() {
         ];
         all_fail(cases, |e| matches!(e, Error::Encoding(_)));
     }
+}
+
+/// Extended ciphertexts of other counts and levels, and keys above the chain, are refused: nothing panics.
+#[test]
+fn extended_operands_that_do_not_fit() {
+    let t = setup();
+    let x = t.encrypt(&random_values(32, SEED));
+    let low = t.ev.drop_to(&x, Level(1)).unwrap();
+    let maps = [Galois::IDENTITY, Galois::rotation(1, t.ctx.params().n())];
+    let run = t.ev.rotate_all_extended(std::slice::from_ref(&x), &maps).unwrap();
+    let (mut one, beneath) = (extended(&t.ev, &x), extended(&t.ev, &low));
+    let none: [std::result::Result<_, Error>; 0] = [];
+    let count = vec![
+        ("no ciphertexts", t.ev.rotate_all_extended(&[], &maps).map(drop)),
+        ("weights for one", t.ev.weighted_sums(&weights(&t, TOP, 1), &run, None).map(drop)),
+        (
+            "sums of two",
+            t.ev.weighted_sums(&weights(&t, TOP, 1), &one, Some(extended_pair(&t, &run))).map(drop),
+        ),
+        ("a pair that is not there", t.ev.extended_pair(&run, 2).map(drop)),
+        ("a pair far away", t.ev.add_extended_pair(&mut one, &run, usize::MAX)),
+        ("a rotated run", t.ev.rotate_extended(&run, maps[1]).map(drop)),
+        ("a divided run", t.ev.mod_down(&run).map(drop)),
+        ("no terms", Weights::encode(&t.ctx, (TOP, 1.0), (0, 32), none).map(drop)),
+    ];
+    all_fail(count, |e| matches!(e, Error::Count { .. }));
+    let level = vec![
+        ("two levels", t.ev.rotate_all_extended(&[x.clone(), low.clone()], &maps).map(drop)),
+        ("weights above", t.ev.weighted_sums(&weights(&t, TOP, 1), &beneath, None).map(drop)),
+        ("a sum above", t.ev.add_extended_pair(&mut one, &beneath, 0)),
+    ];
+    all_fail(level, |e| matches!(e, Error::LevelMismatch { .. }));
+    let wide = extended(&t.ev, &t.ev.reinterpret(&x, 2.0 * x.scale()).unwrap());
+    assert!(matches!(t.ev.add_extended_pair(&mut one, &wide, 0), Err(Error::ScaleMismatch { .. })));
+
+    let above = Level(u32::MAX);
+    let request = KeyRequest::new(t.ctx.params().n()).relinearize(above);
+    assert!(matches!(t.generator.evaluation_keys(&t.secret, &request), Err(Error::LevelTooHigh { .. })));
+    let short = [Ok::<_, Error>(Some(random_values(16, SEED)))];
+    assert!(matches!(Weights::encode(&t.ctx, (TOP, 1.0), (1, 32), short), Err(Error::Encoding(_))));
+    let encoded = Weights::encode(&t.ctx, (above, 1.0), (1, 32), [Ok::<_, Error>(None)]);
+    assert!(matches!(encoded, Err(Error::LevelTooHigh { .. })));
+}
+
+/// A run of two.
+fn extended_pair(t: &Setup, run: &Extended) -> Extended {
+    let rows = (0..4).map(|i| Ok::<_, Error>(Some(random_values(32, SEED + i))));
+    let two = Weights::encode(&t.ctx, (run.level(), 1.0), (run.count(), 32), rows).unwrap();
+    t.ev.weighted_sums(&two, run, None).unwrap()
+}
+
+/// A rotation is another Galois map in another ring: keys of two rings at once would rotate by something else.
+#[test]
+fn requests_of_another_ring() {
+    let t = setup();
+    let n = t.ctx.params().n();
+    let own = KeyRequest::new(n).rotation(1, TOP);
+    let other = KeyRequest::new(2 * n).rotation(1, TOP);
+    for request in [&other, &own.clone().merge(&other), &KeyRequest::new(n).merge(&own.clone().merge(&other))]
+    {
+        let refused = t.generator.evaluation_keys(&t.secret, request);
+        assert!(matches!(refused, Err(Error::WrongRing { have, want }) if (have, want) == (2 * n, n)));
+    }
+    assert!(t.generator.evaluation_keys(&t.secret, &own.merge(&KeyRequest::new(n))).is_ok());
 }

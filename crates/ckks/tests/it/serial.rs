@@ -127,7 +127,7 @@ fn read_as(kind: usize, file: &[u8]) -> aegis_ckks::Result<()> {
 /// The header of a secret key file for a parameter set that need not exist.
 fn header(spec: &[u8]) -> Vec<u8> {
     let length = (spec.len() as u32).to_le_bytes();
-    [&b"AEGIS\x01\x01\0"[..], &length, spec, &[0; 32]].concat()
+    [&b"AEGIS\x01\x02\0"[..], &length, spec, &[0; 32]].concat()
 }
 
 /// What a server does with the first bytes it is sent: an answer, whatever primes they ask for. A search that walks

@@ -1,5 +1,6 @@
 //! Kernels that read limbs they do not write: base conversion and what ends in it.
 
+use aegis_hal::Result;
 use aegis_ring::{BaseConv, Basis, Factor};
 
 use crate::engine::Engine;
@@ -28,13 +29,20 @@ impl Engine {
         self.ntt(limbs, out, &[]);
     }
 
-    pub(crate) fn mod_down(&self, from: &Basis, limbs: &Basis, out: Rows<'_>, input: Option<Rows<'_>>) {
+    /// Fails when there is no memory for scratch.
+    pub(crate) fn mod_down(
+        &self,
+        from: &Basis,
+        limbs: &Basis,
+        out: Rows<'_>,
+        input: Option<Rows<'_>>,
+    ) -> Result<()> {
         let (polys, n) = (out.count(), out.n());
         let table = self.conversion(from, limbs);
         let source = input.unwrap_or(out);
-        let remainder = self.scratch(polys, from, n);
+        let remainder = self.scratch(polys, from, n)?;
         // SAFETY: the engine runs for the executor; scratch is opened outside the parallel part.
-        let remainder = unsafe { remainder.open() };
+        let remainder = unsafe { remainder.open() }?;
         self.parallel(polys * from.len(), |task| {
             let (i, poly) = (task / polys, task % polys);
             let limb = from.limbs()[i];
@@ -50,9 +58,9 @@ impl Engine {
             );
         });
         // Not in place, the output itself holds the lifted remainder; in place it holds the operand.
-        let scratch = input.is_none().then(|| self.scratch(polys, limbs, n));
+        let scratch = input.is_none().then(|| self.scratch(polys, limbs, n)).transpose()?;
         // SAFETY: as above.
-        let lifted = scratch.as_ref().map_or(out, |s| unsafe { s.open() });
+        let lifted = scratch.as_ref().map_or(Ok(out), |s| unsafe { s.open() })?;
         self.convert(&table, from, limbs, lifted, |poly, start, y| {
             for (i, y) in y.iter_mut().enumerate() {
                 // SAFETY: no task of this phase writes the remainder.
@@ -77,6 +85,7 @@ impl Engine {
                 unsafe { out.row_mut(poly, out.position(limb)) }.copy_from_slice(row);
             }
         });
+        Ok(())
     }
 
     /// Converts block by block; `load` fills the rows `y_i` of one block.

@@ -16,26 +16,55 @@ const BLOCK: usize = 512;
 /// words, 7.6 with blocks of 64 (reads of 512 bytes) and 10.5 with 512; the multipliers alone would take 2.4.
 const RUN_BLOCK: usize = 256;
 
-/// A launch of [`aegis_hal::Kernel::InnerProduct`].
-#[derive(Clone, Copy)]
+/// Most terms that are summed at once: fewer than the vector code can add without reduction (`simd::ifma::sums`), and so
+/// many that one more pass over the output is nothing. It bounds the scratch of a task too.
+const TERMS: usize = 1024;
+
+/// A launch of [`aegis_hal::Kernel::InnerProduct`], or some of its terms.
+#[derive(Clone)]
 pub(crate) struct Product<'a> {
-    pub(crate) terms: usize,
-    pub(crate) accumulate: bool,
-    pub(crate) out: Rows<'a>,
-    pub(crate) w: Rows<'a>,
-    pub(crate) x: Rows<'a>,
+    /// The terms to sum, of `all`.
+    terms: Range<usize>,
+    all: usize,
+    accumulate: bool,
+    out: Rows<'a>,
+    w: Rows<'a>,
+    x: Rows<'a>,
 }
 
-impl Product<'_> {
-    /// Rows of weights, columns of values.
-    fn shape(&self) -> (usize, usize) {
-        (self.w.count() / self.terms, self.x.count() / self.terms)
+impl<'a> Product<'a> {
+    pub(crate) fn new(terms: usize, accumulate: bool, out: Rows<'a>, [w, x]: [Rows<'a>; 2]) -> Self {
+        Self { terms: 0..terms, all: terms, accumulate, out, w, x }
+    }
+
+    /// The same sums in parts of at most [`TERMS`] terms, each added to those before.
+    fn parts(&self) -> impl Iterator<Item = Self> {
+        self.terms.clone().step_by(TERMS).map(|first| Self {
+            terms: first..self.terms.end.min(first + TERMS),
+            accumulate: self.accumulate || first > 0,
+            ..*self
+        })
+    }
+
+    /// Rows of weights, terms to sum, columns of values.
+    fn shape(&self) -> (usize, usize, usize) {
+        (self.w.count() / self.all, self.terms.len(), self.x.count() / self.all)
+    }
+
+    /// Which polynomial of the weights is the one of this row and term to sum.
+    fn weight(&self, row: usize, term: usize) -> usize {
+        row * self.all + self.terms.start + term
+    }
+
+    /// Which polynomial of the values is the one of this term to sum and column.
+    fn value(&self, term: usize, column: usize) -> usize {
+        (self.terms.start + term) * (self.x.count() / self.all) + column
     }
 }
 
 impl Engine {
     /// `out[j, e] = sum over i of w[j, i] * x[i, e]`.
-    pub(crate) fn inner_product(&self, limbs: &Basis, product: Product<'_>) {
+    pub(crate) fn inner_product(&self, limbs: &Basis, product: &Product<'_>) {
         let n = product.out.n();
         let run = n / product.w.n();
         let compact = run >= 8;
@@ -43,24 +72,26 @@ impl Engine {
         let part = if compact { n.min((8 * run).max(RUN_BLOCK)) } else { n.min(BLOCK) };
         self.parallel(limbs.len() * (n / part), |task| {
             let (limb, start) = (limbs.limbs()[task / (n / part)], task % (n / part) * part);
-            if compact {
-                self.compact_part(limb, start..start + part, &product);
-            } else {
-                self.block_product(limb, start, part, &product);
+            for product in product.parts() {
+                if compact {
+                    self.compact_part(limb, start..start + part, &product);
+                } else {
+                    self.block_product(limb, start, part, &product);
+                }
             }
         });
     }
 
     /// One block of words with a weight for each word, or for few.
     fn block_product(&self, limb: LimbId, start: usize, block: usize, product: &Product<'_>) {
-        let &Product { terms, accumulate, out, w, x } = product;
-        let (rows, columns) = product.shape();
+        let &Product { accumulate, out, w, x, .. } = product;
+        let (rows, terms, columns) = product.shape();
         let run_log2 = (out.n() / w.n()).ilog2();
         let (out_at, w_at, x_at) = (out.position(limb), w.position(limb), x.position(limb));
         let mut scratch = vec![0; if run_log2 == 0 { 0 } else { terms * block }];
         for row in 0..rows {
             // SAFETY: inputs are other buffers, which no task writes.
-            let weight = |i| unsafe { w.row(row * terms + i, w_at) };
+            let weight = |i| unsafe { w.row(product.weight(row, i), w_at) };
             let weights: Vec<&[u64]> = if run_log2 == 0 {
                 (0..terms).map(|i| &weight(i)[start..start + block]).collect()
             } else {
@@ -69,7 +100,7 @@ impl Engine {
             };
             for column in 0..columns {
                 // SAFETY: as above.
-                let value = |i| unsafe { x.row(i * columns + column, x_at) };
+                let value = |i| unsafe { x.row(product.value(i, column), x_at) };
                 let values: Vec<&[u64]> = (0..terms).map(|i| &value(i)[start..start + block]).collect();
                 // SAFETY: each task has its own words of the output.
                 let o = unsafe { out.part_mut(row * columns + column, out_at, start, block) };
@@ -80,11 +111,10 @@ impl Engine {
 
     /// The words `part`, a multiple of eight runs or of [`RUN_BLOCK`], with compact weights.
     fn compact_part(&self, limb: LimbId, part: Range<usize>, product: &Product<'_>) {
-        let &Product { terms, out, w, .. } = product;
-        let (rows, columns) = product.shape();
-        let run = out.n() / w.n();
+        let (rows, terms, columns) = product.shape();
+        let run = product.out.n() / product.w.n();
         let scalars = part.start / run..part.end.div_ceil(run);
-        let weights = pack_weights(w, limb, rows, terms, scalars.clone());
+        let weights = pack_weights(product, limb, scalars.clone());
         let block = part.len().min(RUN_BLOCK);
         let mut scratch = (vec![0; terms * columns * block], vec![0; rows * columns * block]);
         for start in part.step_by(block) {
@@ -105,12 +135,12 @@ impl Engine {
         weights: &dyn Fn(usize) -> &'a [u64],
         (values, sums): &mut (Vec<u64>, Vec<u64>),
     ) {
-        let &Product { terms, accumulate, out, x, .. } = product;
-        let (rows, columns) = product.shape();
+        let &Product { accumulate, out, x, .. } = product;
+        let (rows, terms, columns) = product.shape();
         let (out_at, x_at) = (out.position(limb), x.position(limb));
         for k in 0..terms * columns {
             // SAFETY: inputs are other buffers, which no task writes.
-            let row = &unsafe { x.row(k, x_at) }[start..start + block];
+            let row = &unsafe { x.row(product.value(0, k), x_at) }[start..start + block];
             for (j, words) in row.as_chunks::<8>().0.iter().enumerate() {
                 values[(j * terms * columns + k) * 8..][..8].copy_from_slice(words);
             }
@@ -135,13 +165,15 @@ impl Engine {
 
 /// The words `scalars` of all weights, in the order of their use: `[scalar][four rows][term][row]`, then
 /// `[row][term]` for the rows that are left over.
-fn pack_weights(w: Rows<'_>, limb: LimbId, rows: usize, terms: usize, scalars: Range<usize>) -> Vec<u64> {
-    let (at, count) = (w.position(limb), scalars.len());
+fn pack_weights(product: &Product<'_>, limb: LimbId, scalars: Range<usize>) -> Vec<u64> {
+    let (rows, terms, _) = product.shape();
+    let (at, count) = (product.w.position(limb), scalars.len());
     // The rows of weights lie far apart: a loop of nothing but copies keeps many cache misses under way.
     let mut lines = vec![0; rows * terms * count];
     for (k, line) in lines.chunks_exact_mut(count).enumerate() {
         // SAFETY: inputs are other buffers, which no task writes.
-        line.copy_from_slice(&unsafe { w.row(k, at) }[scalars.clone()]);
+        let weights = unsafe { product.w.row(product.weight(k / terms, k % terms), at) };
+        line.copy_from_slice(&weights[scalars.clone()]);
     }
     let mut packed = Vec::with_capacity(lines.len());
     for s in 0..count {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aegis_cpu::{Cpu, Isa};
+use aegis_cpu::{Cpu, CpuOptions, Isa};
 use aegis_hal::{Backend, Device, Error, Host, Kernel, Poly, Result, Shape, View, ViewMut, conformance};
 use aegis_ring::{Basis, LimbId, NttTable, Rns, primes};
 
@@ -17,12 +17,17 @@ pub(crate) fn ring(log_n: u32) -> Arc<Rns> {
     Arc::new(Rns::new(log_n, &taken).unwrap())
 }
 
+/// A device on this instruction set.
+pub(crate) fn cpu(rns: Arc<Rns>, threads: usize, isa: Isa) -> Cpu {
+    Cpu::with_options(rns, CpuOptions { threads, isa: Some(isa), ..CpuOptions::default() }).unwrap()
+}
+
 #[test]
 fn every_kernel_agrees_with_the_reference() {
     for isa in Isa::available() {
         for log_n in [3, 4, 6, 7, 8] {
             for threads in [1, 3] {
-                let dev: Device = Arc::new(Cpu::with_isa(ring(log_n), threads, isa).unwrap());
+                let dev: Device = Arc::new(cpu(ring(log_n), threads, isa));
                 conformance::check(&dev, 1).unwrap_or_else(|e| panic!("{isa:?}, {threads} threads: {e}"));
             }
         }
@@ -33,7 +38,7 @@ fn every_kernel_agrees_with_the_reference() {
 fn larger_rings_agree_with_scalar_transforms() {
     for isa in Isa::available() {
         for log_n in [9, 12] {
-            let dev: Device = Arc::new(Cpu::with_isa(ring(log_n), 2, isa).unwrap());
+            let dev: Device = Arc::new(cpu(ring(log_n), 2, isa));
             conformance::check(&dev, 1).unwrap_or_else(|e| panic!("{isa:?}: {e}"));
         }
     }
@@ -95,7 +100,7 @@ fn transforms_of_every_size_agree_with_the_scalar_one() {
             NttTable::new(rns.modulus(limb), log_n).unwrap().forward(row);
         }
         for isa in Isa::available() {
-            let dev = Cpu::with_isa(Arc::clone(&rns), 2, isa).unwrap();
+            let dev = cpu(Arc::clone(&rns), 2, isa);
             let shape = Shape::new(1, basis.clone(), n);
             let mut x = dev.upload(shape, Host::Residues(words.clone())).unwrap();
             dev.launch(&Kernel::Ntt, &basis, x.view_mut(), &[]).unwrap();

@@ -7,7 +7,7 @@ use aegis_hal::{Backend, Host, Kernel, Poly, Result, Shape};
 use aegis_ring::{Basis, Galois, LimbId, Rns};
 use proptest::prelude::*;
 
-use crate::conformance::ring;
+use crate::conformance::{cpu, ring};
 
 /// A program that touches every kernel, on data from `seed`; all that it leaves.
 fn program(dev: &Cpu, seed: u64, terms: usize, run: usize) -> Result<Vec<u64>> {
@@ -59,13 +59,46 @@ proptest! {
     #[test]
     fn same_bits_everywhere(seed: u64, log_n in 3u32..12, terms in 1usize..40, run_log2 in 0u32..8) {
         let run = 1 << run_log2.min(log_n);
-        let reference = Cpu::with_isa(ring(log_n), 1, Isa::Portable).unwrap();
+        let reference = cpu(ring(log_n), 1, Isa::Portable);
         let want = program(&reference, seed, terms, run).unwrap();
         for isa in Isa::available() {
             for threads in [1, 2, 5] {
-                let dev = Cpu::with_isa(ring(log_n), threads, isa).unwrap();
+                let dev = cpu(ring(log_n), threads, isa);
                 let have = program(&dev, seed, terms, run).unwrap();
                 prop_assert!(have == want, "{isa:?}, {threads} threads, N = 2^{log_n}");
+            }
+        }
+    }
+}
+
+/// The vector code adds so many halves of products before it reduces, and no more.
+#[test]
+fn inner_products_of_thousands_of_terms_have_equal_bits() {
+    const LOG_N: u32 = 4;
+    let (rns, n) = (ring(LOG_N), 1usize << LOG_N);
+    let basis: Basis = [0, 2].map(LimbId).into_iter().collect();
+    let largest = |batch: usize, n: usize| -> Host {
+        let row = |l| vec![rns.modulus(l).value() - 1; n];
+        Host::Residues((0..batch).flat_map(|_| basis.iter().flat_map(row)).collect())
+    };
+    for terms in [1024, 3999, 4000, 4001, 9000] {
+        for (weight_n, accumulate) in [(n, false), (n, true), (n / 2, true), (2, false), (2, true), (1, true)]
+        {
+            // The largest residues, which overflow first: each product is 1, and the old content -1.
+            let want: Vec<u64> = (0..6)
+                .flat_map(|_| basis.iter())
+                .flat_map(|l| vec![(terms - u64::from(accumulate)) % rns.modulus(l).value(); n])
+                .collect();
+            for isa in Isa::available() {
+                let dev = cpu(Arc::clone(&rns), 2, isa);
+                let terms = terms as usize;
+                let upload =
+                    |batch, n| dev.upload(Shape::new(batch, basis.clone(), n), largest(batch, n)).unwrap();
+                let (mut out, w, x) = (upload(6, n), upload(3 * terms, weight_n), upload(2 * terms, n));
+                let kernel = Kernel::InnerProduct { terms, accumulate };
+                dev.launch(&kernel, &basis, out.view_mut(), &[w.view(), x.view()]).unwrap();
+                let have = dev.download(out.view()).unwrap();
+                assert!(have == want, "{isa:?}, {terms} terms, weights of {weight_n}, {accumulate}");
             }
         }
     }

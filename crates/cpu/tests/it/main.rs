@@ -1,4 +1,6 @@
 //! Tests of the CPU backend.
+mod bounds;
 mod conformance;
 mod determinism;
+mod limit;
 mod memory;

@@ -21,13 +21,13 @@ fn memory_is_bounded_while_the_host_runs_ahead() {
             dev.launch(&Kernel::Add, &basis, next.view_mut(), &[x.view(), x.view()]).unwrap();
             dev.launch(&Kernel::Ntt, &basis, next.view_mut(), &[]).unwrap();
             x = next;
-            most = most.max(dev.live_bytes());
+            most = most.max(dev.memory().live);
         }
         dev.sync().unwrap();
         assert!(most <= 4 * shape.bytes(), "{threads} threads: {most} bytes of buffers of {}", shape.bytes());
         drop(x);
         dev.sync().unwrap();
-        assert_eq!(dev.live_bytes(), 0, "{threads} threads");
+        assert_eq!(dev.memory().live, 0, "{threads} threads");
     }
 }
 

@@ -157,7 +157,9 @@ pub(super) fn refusals(dev: &Device) -> Result<(), Failure> {
     for (case, shape) in [
         ("a limb outside the ring", Shape::new(1, Basis::new([LimbId(u16::MAX)]), n)),
         ("words that are no power of two", Shape::new(1, zero.clone(), 12)),
-        ("more words than the ring has", Shape::new(1, zero, 2 * n)),
+        ("more words than the ring has", Shape::new(1, zero.clone(), 2 * n)),
+        ("words whose number wraps", Shape::new(1 << 63, zero.clone(), n)),
+        ("more bytes than a slice may have", Shape::new(1 << 60, zero, n)),
     ] {
         match dev.alloc(shape) {
             Err(Error::Operands { .. }) => {}

@@ -103,9 +103,9 @@ impl Random {
 }
 
 fn random_data(dev: &Device, shape: &Shape, random: &mut Random) -> Data {
-    let moduli: Vec<u64> = shape.basis.iter().map(|l| dev.rns().modulus(l).value()).collect();
-    let rows = (0..shape.batch).flat_map(|_| moduli.clone());
-    let words = rows.flat_map(|q| (0..shape.n).map(|_| random.residue(q)).collect::<Vec<_>>()).collect();
+    let moduli: Vec<u64> = shape.basis().iter().map(|l| dev.rns().modulus(l).value()).collect();
+    let rows = (0..shape.batch()).flat_map(|_| moduli.clone());
+    let words = rows.flat_map(|q| (0..shape.n()).map(|_| random.residue(q)).collect::<Vec<_>>()).collect();
     Data { shape: shape.clone(), words }
 }
 

@@ -21,17 +21,17 @@ impl Data {
     }
 
     fn start(&self, poly: usize, limb: LimbId) -> usize {
-        let position = self.shape.basis.position(limb).expect("cases name limbs that are there");
-        (poly * self.shape.basis.len() + position) * self.shape.n
+        let position = self.shape.basis().position(limb).expect("cases name limbs that are there");
+        (poly * self.shape.basis().len() + position) * self.shape.n()
     }
 
     fn row(&self, poly: usize, limb: LimbId) -> &[u64] {
-        &self.words[self.start(poly, limb)..][..self.shape.n]
+        &self.words[self.start(poly, limb)..][..self.shape.n()]
     }
 
     fn row_mut(&mut self, poly: usize, limb: LimbId) -> &mut [u64] {
         let start = self.start(poly, limb);
-        &mut self.words[start..][..self.shape.n]
+        &mut self.words[start..][..self.shape.n()]
     }
 }
 
@@ -92,7 +92,7 @@ impl Reference {
         ins: &[Run<'_>],
     ) {
         for poly in 0..count {
-            let n = out.shape.n;
+            let n = out.shape.n();
             // In place, the output is the first input.
             let input = |limb| match ins.first() {
                 Some(run) => run.row(poly, limb, n),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use aegis_models::{Bert, cosine};
-use aegis_nn::placement::{Range, place};
+use aegis_nn::bootstraps::{Range, place};
 use serde::Deserialize;
 
 /// Figures of an independent implementation; see `made_by` in the file.

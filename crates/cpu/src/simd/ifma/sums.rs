@@ -11,7 +11,7 @@ use super::vector::{Q, V, W, add, clean, hi, lo, load, reduce_once, splat, store
 use crate::simd::{Prime, Tile, portable};
 
 /// Terms whose low halves fit 64 bits, and whose high halves fit 60.
-pub(crate) const MAX_TERMS: usize = 4000;
+const MAX_TERMS: usize = 4000;
 /// Terms whose high halves fit 52 bits with the carry of the low ones, for residues below 2^50.
 const FEW: usize = 15;
 
@@ -205,10 +205,13 @@ pub(crate) fn overflow(c: &BaseConv, u: &mut [u64], y: &[&[u64]]) {
 /// number of rows. Out: `[0, p)`.
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(crate) fn convert(p: &Prime, out: &mut [u64], y: &[&[u64]], images: &[u64], u: &[u64], correction: u64) {
+    // The correction is one more term.
     if y.len() < FEW {
         convert_rows::<false>(p, out, y, images, u, correction);
-    } else {
+    } else if y.len() < MAX_TERMS {
         convert_rows::<true>(p, out, y, images, u, correction);
+    } else {
+        portable::convert(p, out, y, images, u, correction);
     }
 }
 

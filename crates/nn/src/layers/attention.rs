@@ -159,7 +159,7 @@ impl Layer for Scores {
     fn keys(&self, params: &Params, level: Level) -> KeyRequest {
         let layout = &self.layout;
         let (hb, block, reach) = (layout.heads_per_block() as i64, layout.block() as i64, layout.head_dim());
-        let (top, below) = (Level(level.0 + 2), Level(level.0 + 1));
+        let (top, below) = (level.up(2), level.up(1));
         let keys = no_keys(params).merge(&self.skew.transform.keys(params, top)).relinearize(below);
         let keys = Walk::keys(Walk::keys(keys, hb, reach, top), hb - block, reach, below);
         if layout.offset_blocks() > 1 { keys.rotation(reach as i64 * block, below) } else { keys }
@@ -247,7 +247,7 @@ impl Layer for Attend {
     fn keys(&self, params: &Params, level: Level) -> KeyRequest {
         let layout = &self.layout;
         let (hb, block, reach) = (layout.heads_per_block() as i64, layout.block() as i64, layout.head_dim());
-        let [product, skewed, top] = [1, 2, 3].map(|above| Level(level.0 + above));
+        let [product, skewed, top] = [1, 2, 3].map(|above| level.up(above));
         let keys = no_keys(params).merge(&self.skew.transform.keys(params, top)).relinearize(product);
         let keys = Walk::keys(Walk::keys(keys, hb, reach, product), block, reach, skewed);
         if layout.offset_blocks() > 1 { keys.rotation(reach as i64 * block, skewed) } else { keys }
@@ -267,7 +267,7 @@ impl Layer for Attend {
         scores.expect(Content::Scores, "attention probabilities")?;
         v.expect(MODEL, "values")?;
         // Where the probabilities stand: the values arrive there through two levels.
-        let level = Level(v.level().0.saturating_sub(2));
+        let level = v.level().lowered(2);
         let mut out = vec![];
         for (j, value) in v.blocks().iter().enumerate() {
             let probabilities: Vec<_> =

@@ -220,7 +220,7 @@ pub fn place(graph: &Graph, range: Range) -> Result<Plan> {
     for s in 0..graph.stages.len() {
         front = search.advance(s, &front);
         if front.is_empty() {
-            let (stage, have) = (&graph.stages[s], range.fresh.0 - range.base.map_or(0, |b| b.0));
+            let (stage, have) = (&graph.stages[s], range.fresh.above(range.base.unwrap_or(Level::BASE)));
             return Err(Error::Placement { stage: stage.name.clone(), need: stage.depth(), have });
         }
     }
@@ -399,6 +399,6 @@ mod tests {
         let y = g.stage("all", &[(x, 8)], &[("y", 1, 1.0, 0)], 1)[0];
         g.result(y);
         let plan = place(&g, Range { fresh: Level(8), base: Some(Level(3)) }).expect("a plan");
-        assert_eq!(plan.steps, [Step { bootstraps: vec![], level: Level(0) }]);
+        assert_eq!(plan.steps, [Step { bootstraps: vec![], level: Level::BASE }]);
     }
 }

@@ -53,7 +53,7 @@ impl Layer for Exp {
     }
 
     fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        self.polynomial.keys(params, Level(level.0 + self.depth()))
+        self.polynomial.keys(params, level.up(self.depth()))
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
@@ -126,7 +126,7 @@ impl Layer for RowSum {
 
     fn keys(&self, params: &Params, level: Level) -> KeyRequest {
         let sum = self.sum();
-        sum.spread_keys(sum.gather_keys(no_keys(params), Level(level.0 + 1)), level)
+        sum.spread_keys(sum.gather_keys(no_keys(params), level.up(1)), level)
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
@@ -187,7 +187,7 @@ impl Layer for Inverse {
     }
 
     fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        no_keys(params).relinearize(Level(level.0 + self.depth()))
+        no_keys(params).relinearize(level.up(self.depth()))
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
@@ -246,7 +246,7 @@ impl Layer for Normalise {
     }
 
     fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        no_keys(params).relinearize(Level(level.0 + 1))
+        no_keys(params).relinearize(level.up(1))
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
@@ -306,7 +306,7 @@ impl Layer for Square {
     }
 
     fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        no_keys(params).relinearize(Level(level.0 + 1))
+        no_keys(params).relinearize(level.up(1))
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {

@@ -115,7 +115,7 @@ impl Layer for Linear {
     }
 
     fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        self.transform.keys(params, Level(level.0 + 1))
+        self.transform.keys(params, level.up(1))
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {

@@ -68,7 +68,7 @@ impl Layer for Gelu {
     }
 
     fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        KeyRequest::new(params.n()).relinearize(Level(level.0 + self.depth()))
+        KeyRequest::new(params.n()).relinearize(level.up(self.depth()))
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {

@@ -95,7 +95,7 @@ impl Layer for Moments {
     }
 
     fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        let (sum, top, below) = (self.sum(), Level(level.0 + 2), Level(level.0 + 1));
+        let (sum, top, below) = (self.sum(), level.up(2), level.up(1));
         sum.spread_keys(sum.gather_keys(no_keys(params), top), below).relinearize(top)
     }
 
@@ -165,7 +165,7 @@ impl Layer for InverseSqrt {
     }
 
     fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        self.polynomial.keys(params, Level(level.0 + self.depth()))
+        self.polynomial.keys(params, level.up(self.depth()))
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
@@ -248,7 +248,7 @@ impl Layer for Scale {
     }
 
     fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        no_keys(params).relinearize(Level(level.0 + 1))
+        no_keys(params).relinearize(level.up(1))
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
@@ -266,7 +266,7 @@ impl Layer for Scale {
         let (centred, inverse) = (inputs[0], inputs[1]);
         centred.expect(MODEL, "centred rows")?;
         inverse.expect(Content::TokenStats, "inverse deviations")?;
-        let level = Level(centred.level().0.saturating_sub(1)).min(inverse.level());
+        let level = centred.level().lowered(1).min(inverse.level());
         let factor = bring(ev, &inverse.blocks()[0], level)?;
         let mut outputs = vec![];
         for &first in &self.versions {
@@ -274,7 +274,7 @@ impl Layer for Scale {
             for (j, block) in centred.blocks().iter().enumerate() {
                 let gamma = self.vector(&self.gamma, j, self.first_scale * first, centred.rows());
                 let beta = self.vector(&self.beta, j, first, centred.rows());
-                let block = bring(ev, block, Level(level.0 + 1))?;
+                let block = bring(ev, block, level.up(1))?;
                 let scaled = ev.mul_rescale(&mul_vector(ev, &block, &gamma)?, &factor)?;
                 blocks.push(add_vector(ev, &scaled, &beta)?);
             }

@@ -1,0 +1,125 @@
+//! Which keys circuits need, known before any is made.
+
+use std::collections::BTreeMap;
+
+use aegis_ring::Galois;
+
+use crate::{Error, EvaluationKeys, Level, Params, Result};
+
+/// The keys that circuits ask for, each at the highest level it is used at: a key serves every lower level too.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeyRequest {
+    relinearization: Option<Level>,
+    galois: BTreeMap<Galois, Level>,
+    encapsulation: bool,
+    n: usize,
+    /// The degree of another ring, whose request was merged into this one.
+    foreign: Option<usize>,
+}
+
+impl KeyRequest {
+    /// No keys, for a ring of degree `n`.
+    pub fn new(n: usize) -> Self {
+        Self { n, ..Self::default() }
+    }
+
+    /// Also products up to `level`.
+    #[must_use]
+    pub fn relinearize(mut self, level: Level) -> Self {
+        self.relinearization = self.relinearization.max(Some(level));
+        self
+    }
+
+    /// Also a Galois map up to `level`.
+    #[must_use]
+    pub fn galois(mut self, map: Galois, level: Level) -> Self {
+        if map != Galois::IDENTITY {
+            let entry = self.galois.entry(map).or_insert(level);
+            *entry = (*entry).max(level);
+        }
+        self
+    }
+
+    /// Also rotations by `steps` slots up to `level`.
+    #[must_use]
+    pub fn rotation(self, steps: i64, level: Level) -> Self {
+        let map = Galois::rotation(steps, self.n);
+        self.galois(map, level)
+    }
+
+    /// Also complex conjugation up to `level`.
+    #[must_use]
+    pub fn conjugation(self, level: Level) -> Self {
+        let map = Galois::conjugation(self.n);
+        self.galois(map, level)
+    }
+
+    /// Also the keys of a bootstrap's ModRaise.
+    #[must_use]
+    pub fn encapsulation(mut self) -> Self {
+        self.encapsulation = true;
+        self
+    }
+
+    /// Also everything that `other` asks for. Keys are refused for requests of two rings: a rotation is another Galois map
+    /// in each.
+    #[must_use]
+    pub fn merge(mut self, other: &Self) -> Self {
+        self.relinearization = self.relinearization.max(other.relinearization);
+        self.encapsulation |= other.encapsulation;
+        self.foreign = self.foreign.or(other.foreign).or((other.n != self.n).then_some(other.n));
+        other.galois.iter().fold(self, |all, (map, level)| all.galois(*map, *level))
+    }
+
+    /// The Galois maps asked for, with the level of each.
+    pub fn galois_maps(&self) -> impl Iterator<Item = (Galois, Level)> + '_ {
+        self.galois.iter().map(|(m, l)| (*m, *l))
+    }
+
+    /// The level of the relinearisation key asked for.
+    pub fn relinearization_level(&self) -> Option<Level> {
+        self.relinearization
+    }
+
+    /// True when the keys of a bootstrap's ModRaise are asked for.
+    pub fn wants_encapsulation(&self) -> bool {
+        self.encapsulation
+    }
+
+    /// Fails unless keys of these parameters can be what was asked for.
+    pub fn check(&self, params: &Params) -> Result<()> {
+        let want = params.n();
+        if let Some(have) = self.foreign.or((self.n != want).then_some(self.n)) {
+            return Err(Error::WrongRing { have, want });
+        }
+        self.levels().try_for_each(|level| params.check_level(level))
+    }
+
+    /// The level of every switching key but those of ModRaise.
+    fn levels(&self) -> impl Iterator<Item = Level> + '_ {
+        self.relinearization.iter().chain(self.galois.values()).copied()
+    }
+
+    /// Bytes on a device that the keys will take, known before they are made. Panics above the top of the chain.
+    pub fn bytes(&self, params: &Params) -> u64 {
+        let switching: u64 = self.levels().map(|l| params.switching_key_bytes(l)).sum();
+        let encapsulation = if self.encapsulation {
+            params.switching_key_bytes(params.max_level()) + (2 * 2 * params.n() * 8) as u64
+        } else {
+            0
+        };
+        switching + encapsulation
+    }
+
+    /// True when `other` has everything that this asks for.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.relinearization <= other.relinearization
+            && self.galois.iter().all(|(map, level)| other.galois.get(map).is_some_and(|l| l >= level))
+            && (!self.encapsulation || other.encapsulation)
+    }
+
+    /// True when `keys` hold everything asked for.
+    pub fn is_covered_by(&self, keys: &EvaluationKeys) -> bool {
+        self.is_within(&keys.contents())
+    }
+}
