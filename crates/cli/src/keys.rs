@@ -65,7 +65,10 @@ pub(crate) fn inventory(params: &Params, path: &Path) -> Result<KeyRequest> {
     if held.wants_encapsulation() && held.relinearization_level().is_some() {
         return Ok(held);
     }
-    Err(input(format!("{}: it holds no keys to bootstrap and multiply with; make keys with `aegis keygen`", cannot())))
+    Err(input(format!(
+        "{}: it holds no keys to bootstrap and multiply with; make keys with `aegis keygen`",
+        cannot()
+    )))
 }
 
 /// Reads the secret key of a folder.
