@@ -48,9 +48,9 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
             ]))?;
         }
         Some(Err(error)) => {
-            eprintln!("note: no model ({error:#}); the three tests that need its weights are not run")
+            eprintln!("note: no model ({error:#}); the tests that need its weights are not run")
         }
-        None => eprintln!("note: --offline; the three tests that need the model's weights are not run"),
+        None => eprintln!("note: --offline; the tests that need the model's weights are not run"),
     }
     run(cargo().args(["test", "--workspace", "--no-fail-fast"]))
 }

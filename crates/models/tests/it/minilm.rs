@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aegis_models::{Bert, cosine};
+use aegis_models::{Bert, Error, cosine};
 use aegis_nn::bootstraps::{Range, place};
 use serde::Deserialize;
 
@@ -131,4 +131,41 @@ fn the_plan_takes_a_golden_number_of_bootstraps() {
         (file, tokens, place(network.graph(), range).unwrap().bootstraps)
     });
     assert_eq!(now, BOOTSTRAPS);
+}
+
+/// Texts with the model's own marks in them diverge, ten of ten: the client refuses them. Ordinary ones, the shipped ones
+/// among them, pass.
+#[test]
+#[ignore = "needs models/minilm, which `cargo xtask model` fetches"]
+fn texts_that_must_diverge_are_refused_and_ordinary_ones_are_not() {
+    let bert = Bert::load(directory()).unwrap();
+    let constants = bert.calibration_from(calibration("minilm.json")).unwrap();
+    let covered = |text: &str| {
+        let tokens = bert.tokenize(text).unwrap().len();
+        let layout = bert.layout(1 << 15, tokens.max(64)).unwrap();
+        let network = bert.network(&layout, &constants).unwrap();
+        bert.check_covered(&network, &bert.query(&layout, text).unwrap())
+    };
+    for text in [
+        "[MASK]",
+        "The capital of France is [MASK].",
+        "[MASK] [MASK] [MASK]",
+        "A [MASK] day in June",
+        "[CLS] hello",
+        "hello [CLS]",
+        "one sentence [CLS] another sentence",
+        "[PAD]",
+        "wait [PAD] [PAD] for it",
+        "[CLS] [PAD] [MASK]",
+    ] {
+        let refused = covered(text);
+        assert!(matches!(refused, Err(Error::NotCovered(_))), "{text}: {refused:?}");
+    }
+    let shipped =
+        [include_str!("../../../../benches/texts.txt"), include_str!("../../../../benches/long.txt")];
+    let golden = golden();
+    let others = golden.texts.iter().map(|t| t.text.as_str());
+    for text in shipped.iter().flat_map(|file| file.lines()).chain(others) {
+        assert!(covered(text).is_ok(), "{text}: {:?}", covered(text));
+    }
 }
