@@ -123,7 +123,7 @@ impl Backend for Cpu {
             out: self.operand(out.as_view())?,
             ins: ins.iter().map(|&i| self.operand(i)).collect::<Result<_>>()?,
         };
-        if limbs.is_empty() || launch.out.count == 0 {
+        if limbs.is_empty() || launch.out.count() == 0 {
             return Ok(());
         }
         self.submit(move |engine| {

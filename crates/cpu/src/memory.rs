@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 64 }))]
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
 
         /// Spans in use never overlap and stay in their chunks; when all are given back, every chunk is one free span.
         #[test]
@@ -322,7 +322,7 @@ mod tests {
             spans.words
         };
         let enough = round(&mut (20..40));
-        for size in 1..20 {
+        for size in (1..20).step_by(if cfg!(miri) { 9 } else { 1 }) {
             assert_eq!(round(&mut (size..size + 20)), enough, "rounds of {size} and more");
         }
     }

@@ -23,10 +23,8 @@ pub(crate) struct Operand {
     buffer: Arc<Buffer>,
     basis: Basis,
     first: usize,
-    /// Number of polynomials.
-    pub(crate) count: usize,
-    /// Words a limb.
-    pub(crate) n: usize,
+    count: usize,
+    n: usize,
 }
 
 impl Operand {
@@ -54,6 +52,11 @@ impl Operand {
             return Err(Error::Operands { kernel: "operand", reason });
         }
         Ok(Self { buffer, basis: shape.basis().clone(), first, count, n: shape.n() })
+    }
+
+    /// Number of polynomials.
+    pub(crate) fn count(&self) -> usize {
+        self.count
     }
 
     /// Makes the words accessible to the tasks of the running job. Fails when there is no memory for them, and on a
@@ -84,16 +87,18 @@ pub(crate) struct Rows<'a> {
     words: NonNull<u64>,
 }
 
-// SAFETY: a `Rows` only hands out memory through `row` and `row_mut`, whose callers keep tasks apart.
+// SAFETY: a `Rows` only hands out memory through `row` and `part_mut`, whose callers keep tasks apart.
 unsafe impl Send for Rows<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Rows<'_> {}
 
 impl<'a> Rows<'a> {
+    /// Words a limb.
     pub(crate) fn n(&self) -> usize {
         self.operand.n
     }
 
+    /// Number of polynomials.
     pub(crate) fn count(&self) -> usize {
         self.operand.count
     }

@@ -270,6 +270,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "twenty panics take Miri minutes")]
     fn runs_whose_end_wraps_are_no_runs() {
         let mut poly = Poly::from_buffer(Shape::new(4, basis(1), 8), ());
         for (first, count) in [(usize::MAX, 1), (usize::MAX, usize::MAX), (1, usize::MAX), (4, 1), (0, 5)] {
