@@ -126,7 +126,7 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     }
     bert.check_shape(&header.shape).map_err(input).map_err(named)?;
     let params = keys::params_of(&args.eval_keys, args.parameters)?;
-    keys::check_evaluation_file(&params, &args.eval_keys)?;
+    let held = keys::inventory(&params, &args.eval_keys)?;
     let layout = header.shape.layout().map_err(input).map_err(named)?;
     session::check_slots(&layout, &params).map_err(named)?;
     let ctx = session::context(params, args.run.threads)?;
@@ -134,6 +134,7 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     drop(bytes);
     let server = Server::new(&ctx, session::network(&bert, &layout)?)?;
     let x = server.input(header.shape.tokens(), blocks).map_err(named)?;
+    server.check_request(&held).with_context(|| args.eval_keys.display().to_string())?;
     // In memory the keys take more than twice what they take as a file, whose uniform halves are seeds.
     files::refuse_larger(&args.eval_keys, server.request().bytes(ctx.params()))?;
     let evaluation_keys = Arc::new(keys::read_evaluation(&ctx, &args.eval_keys)?);

@@ -5,7 +5,7 @@ mod publish;
 use std::path::{Path, PathBuf};
 
 use aegis::keyset::{self, Keyset};
-use aegis_ckks::{Context, EvaluationKeys, PRESETS, Params, SecretKey, Seed, read_spec};
+use aegis_ckks::{Context, EvaluationKeys, KeyRequest, PRESETS, Params, SecretKey, Seed, read_spec};
 use anyhow::{Context as _, Result};
 
 pub(crate) use publish::{publish, refuse_interrupted};
@@ -57,13 +57,18 @@ pub(crate) fn params_of(path: &Path, allowed: args::Parameters) -> Result<Params
     Params::try_from(spec).blame_input(format!("{}: {remedy}", blame()))
 }
 
-/// More keys than any network asks for: one for every power of two and every step of a giant-step loop, several times
-/// over.
-const MAX_SWITCHING_KEYS: u64 = 1024;
-
-/// What can be said about a file of evaluation keys before anything is planned for it.
-pub(crate) fn check_evaluation_file(params: &Params, path: &Path) -> Result<()> {
-    files::refuse_larger(path, MAX_SWITCHING_KEYS * params.switching_key_bytes(params.max_level()))
+/// The keys in a file, told by its entries before anything is planned for them or read to memory.
+pub(crate) fn inventory(params: &Params, path: &Path) -> Result<KeyRequest> {
+    let cannot = || format!("{} cannot be used", path.display());
+    let held = EvaluationKeys::inventory(params, files::open(path)?).blame_input(cannot())?;
+    // Every network bootstraps and multiplies; more it may need only a plan can say.
+    if held.wants_encapsulation() && held.relinearization_level().is_some() {
+        return Ok(held);
+    }
+    Err(input(format!(
+        "{}: it holds no keys to bootstrap and multiply with; make keys with `aegis keygen`",
+        cannot()
+    )))
 }
 
 /// Reads the secret key of a folder.

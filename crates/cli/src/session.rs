@@ -172,12 +172,17 @@ impl Server {
     /// Whether these keys serve the network and belong to the input.
     pub(crate) fn check_keys(&self, keys: &EvaluationKeys, x: &CtTensor) -> Result<()> {
         x.blocks().iter().try_for_each(|b| check_same_keys("the query", b.key_id(), keys.id()))?;
-        if self.request().is_covered_by(keys) {
+        self.check_request(&keys.contents())
+    }
+
+    /// Whether keys made for a request serve the network.
+    pub(crate) fn check_request(&self, held: &KeyRequest) -> Result<()> {
+        if self.request().is_within(held) {
             return Ok(());
         }
+        let tokens = self.network.layout().tokens();
         Err(input(format!(
-            "these keys do not serve this model with {} padded tokens; make keys with `aegis keygen` for it",
-            x.layout().tokens()
+            "these keys do not serve this model with {tokens} padded tokens; make keys with `aegis keygen` for it"
         )))
     }
 

@@ -2,8 +2,12 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::Arc;
 
-use aegis_ckks::{N14_L6_S40, N16_B13_S40, Params, ParamsSpec};
+use aegis_ckks::{
+    Context, KeyGenerator, KeyRequest, Level, N14_L6_S40, N16_B13_S40, Params, ParamsSpec, Seed,
+};
+use aegis_cpu::Cpu;
 
 use crate::client::{Client, TEXT};
 use crate::{aegis, refused, text};
@@ -120,14 +124,23 @@ fn keys_that_cannot_be_the_querys_are_refused_before_anything_is_planned() {
     let eval_keys = client.path("eval.keys");
     let files = ["--eval-keys", text(&eval_keys), "--in", text(&query), "--out", text(&out)];
     let eval = [&["eval", "--model", text(&model)], &files[..]].concat();
-    let write = |spec| {
+    let write = |spec: ParamsSpec, relinearize: bool| {
+        let params = Params::try_from(spec).expect("a preset");
+        let device = Arc::new(Cpu::new(params.rns().clone(), 1).expect("a device"));
+        let ctx = Context::new(params, device).expect("a context");
+        let generator = KeyGenerator::new(&ctx, Seed::new([7; 32]));
+        let none = KeyRequest::new(ctx.params().n());
+        let request = if relinearize { none.relinearize(Level::BASE) } else { none };
+        let made = generator.evaluation_keys(&generator.secret_key(), &request).expect("keys");
         let file = File::create(&eval_keys).expect("writable");
-        Params::try_from(spec).expect("a preset").write(&file).expect("writable");
+        made.write(&ctx, &file).expect("writable");
         file
     };
     // A hole takes no place on the disk.
-    write(N14_L6_S40).set_len(1 << 40).expect("a file system with holes");
-    refused(2, "is larger than", &eval);
-    write(N16_B13_S40);
-    refused(2, "the query has 8192 slots, these keys 32768", &eval);
+    write(N14_L6_S40, true).set_len(1 << 40).expect("a file system with holes");
+    refused(2, "its length is not that of its entries", &eval);
+    write(N14_L6_S40, true);
+    refused(2, "no keys to bootstrap", &eval);
+    write(N16_B13_S40, false);
+    refused(2, "no keys to bootstrap", &eval);
 }
