@@ -5,6 +5,7 @@ mod bench;
 mod cargo;
 mod check;
 mod ci;
+mod fuzz;
 mod model;
 mod params;
 mod source;
@@ -39,6 +40,8 @@ enum Command {
     Loom,
     /// Looks for undefined behaviour in address arithmetic and buffers (needs a nightly toolchain with Miri)
     Miri,
+    /// Runs the fuzz targets; fails on a finding
+    Fuzz(fuzz::FuzzArgs),
     /// Embeds one sentence under encryption with a real model and compares with the plain one
     Demo(ci::DemoArgs),
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Loom => check::loom(),
         Command::Miri => check::miri(),
+        Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Demo(args) => ci::demo(&args),
     };
     match outcome {

@@ -241,9 +241,14 @@ fn take_entry<R: Read>(source: &mut Source<R>, params: &Params) -> Result<Option
     let map = u64::from(u32::from_le_bytes(source.take()?));
     let purpose = match tag {
         RELINEARIZATION => Purpose::Relinearization,
-        GALOIS => Purpose::Galois(Galois::from_exponent(map, params.n()).ok_or_else(|| {
-            source.refuse("a Galois exponent is even: the file is damaged; make or copy it again")
-        })?),
+        // No one makes a key for the map that changes nothing, and no request counts it.
+        GALOIS => match Galois::from_exponent(map, params.n()) {
+            Some(map) if map != Galois::IDENTITY => Purpose::Galois(map),
+            _ => {
+                return Err(source
+                    .refuse("a Galois exponent is even or 1: the file is damaged; make or copy it again"));
+            }
+        },
         TO_SPARSE => Purpose::ToSparse,
         TO_DENSE => Purpose::ToDense,
         _ => {

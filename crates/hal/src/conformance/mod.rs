@@ -55,29 +55,83 @@ pub enum Failure {
 /// Checks every kernel of a device on random data. The ring needs at least four limbs; rings of up to 2^8 words take
 /// milliseconds, one of 2^16 words takes seconds and compares transforms with the scalar ones of `aegis-ring`.
 pub fn check(dev: &Device, seed: u64) -> Result<(), Failure> {
-    let reference = Reference::new(dev.rns());
-    cases::cases(dev.rns()).iter().enumerate().try_for_each(|(i, case)| {
-        let mut random = Random(seed.wrapping_mul(1000).wrapping_add(i as u64));
-        check_case(dev, &reference, case, seed, &mut random)
-    })?;
+    let oracle = Oracle::new(dev);
+    cases::cases(dev.rns())
+        .iter()
+        .enumerate()
+        .try_for_each(|(i, case)| oracle.compare(case, seed.wrapping_mul(1000).wrapping_add(i as u64)))?;
     cases::refusals(dev)
 }
 
 /// A launch to check: shapes, and the runs of polynomials used.
 #[derive(Clone, Debug)]
-struct Case {
-    kernel: Kernel,
-    limbs: Basis,
-    out: Slot,
-    ins: Vec<Slot>,
+pub struct Case {
+    /// The operation.
+    pub kernel: Kernel,
+    /// The limbs to write.
+    pub limbs: Basis,
+    /// The output.
+    pub out: Slot,
+    /// The inputs.
+    pub ins: Vec<Slot>,
 }
 
 /// An operand of a [`Case`]: a buffer of this shape, of which `count` polynomials from `first` are used.
 #[derive(Clone, Debug)]
-struct Slot {
-    shape: Shape,
-    first: usize,
-    count: usize,
+pub struct Slot {
+    /// What the buffer holds.
+    pub shape: Shape,
+    /// First polynomial of the run.
+    pub first: usize,
+    /// Number of polynomials; the run lies inside the batch.
+    pub count: usize,
+}
+
+/// A device beside the reference of every kernel: compares one launch at a time.
+pub struct Oracle {
+    dev: Device,
+    reference: Reference,
+}
+
+impl Oracle {
+    /// An oracle for this device.
+    pub fn new(dev: &Device) -> Self {
+        Self { dev: Device::clone(dev), reference: Reference::new(dev.rns()) }
+    }
+
+    /// Runs a launch on random data and compares every word of the output buffer. A launch that the device does not take
+    /// is [`Failure::Refused`]. The buffers must fit the host's memory: their content is made there.
+    pub fn compare(&self, case: &Case, seed: u64) -> Result<(), Failure> {
+        let (dev, mut random) = (&self.dev, Random(seed));
+        let refused = |error| Failure::Refused { seed, case: format!("{case:?}"), error };
+        let upload =
+            |data: &Data| dev.upload(data.shape.clone(), Host::Residues(data.words.clone())).map_err(refused);
+        let shapes = || case.ins.iter().chain([&case.out]).map(|slot| &slot.shape);
+        shapes().try_for_each(|shape| shape.check(dev.rns())).map_err(refused)?;
+        let mut want = random_data(dev, &case.out.shape, &mut random);
+        let ins: Vec<Data> = case.ins.iter().map(|s| random_data(dev, &s.shape, &mut random)).collect();
+        let mut out = upload(&want)?;
+        let polys: Vec<Poly> = ins.iter().map(upload).collect::<Result<_, _>>()?;
+        let views: Vec<View<'_>> =
+            polys.iter().zip(&case.ins).map(|(p, s)| p.slice(s.first, s.count)).collect();
+        let runs: Vec<Run<'_>> = ins.iter().zip(&case.ins).map(|(d, s)| d.run(s.first, s.count)).collect();
+
+        let target: ViewMut<'_> = out.slice_mut(case.out.first, case.out.count);
+        dev.run(&case.kernel, &case.limbs, target, &views).map_err(refused)?;
+        self.reference.eval(&case.kernel, &case.limbs, &mut want, (case.out.first, case.out.count), &runs);
+
+        let have = dev.download(out.view()).map_err(refused)?;
+        match have.iter().zip(&want.words).position(|(a, b)| a != b) {
+            None => Ok(()),
+            Some(word) => Err(Failure::Wrong {
+                seed,
+                case: format!("{case:?}"),
+                word,
+                have: have[word],
+                want: want.words[word],
+            }),
+        }
+    }
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): test data need no more.
@@ -107,38 +161,4 @@ fn random_data(dev: &Device, shape: &Shape, random: &mut Random) -> Data {
     let rows = (0..shape.batch()).flat_map(|_| moduli.clone());
     let words = rows.flat_map(|q| (0..shape.n()).map(|_| random.residue(q)).collect::<Vec<_>>()).collect();
     Data { shape: shape.clone(), words }
-}
-
-fn check_case(
-    dev: &Device,
-    reference: &Reference,
-    case: &Case,
-    seed: u64,
-    random: &mut Random,
-) -> Result<(), Failure> {
-    let refused = |error| Failure::Refused { seed, case: format!("{case:?}"), error };
-    let upload =
-        |data: &Data| dev.upload(data.shape.clone(), Host::Residues(data.words.clone())).map_err(refused);
-    let mut want = random_data(dev, &case.out.shape, random);
-    let ins: Vec<Data> = case.ins.iter().map(|s| random_data(dev, &s.shape, random)).collect();
-    let mut out = upload(&want)?;
-    let polys: Vec<Poly> = ins.iter().map(upload).collect::<Result<_, _>>()?;
-    let views: Vec<View<'_>> = polys.iter().zip(&case.ins).map(|(p, s)| p.slice(s.first, s.count)).collect();
-    let runs: Vec<Run<'_>> = ins.iter().zip(&case.ins).map(|(d, s)| d.run(s.first, s.count)).collect();
-
-    let target: ViewMut<'_> = out.slice_mut(case.out.first, case.out.count);
-    dev.run(&case.kernel, &case.limbs, target, &views).map_err(refused)?;
-    reference.eval(&case.kernel, &case.limbs, &mut want, (case.out.first, case.out.count), &runs);
-
-    let have = dev.download(out.view()).map_err(refused)?;
-    match have.iter().zip(&want.words).position(|(a, b)| a != b) {
-        None => Ok(()),
-        Some(word) => Err(Failure::Wrong {
-            seed,
-            case: format!("{case:?}"),
-            word,
-            have: have[word],
-            want: want.words[word],
-        }),
-    }
 }
