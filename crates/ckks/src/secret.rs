@@ -57,7 +57,8 @@ impl Drop for SecretPoly {
     fn drop(&mut self) {
         let basis = self.poly.basis().clone();
         let zeros = vec![0; basis.len()].into();
-        // A device that cannot run this launch has failed before, and its buffers are gone with it.
+        // A device that cannot run this launch has failed before, and its buffers are gone with it; or this buffer was lost
+        // when memory ran out, and was overwritten then.
         let _ = self.device.launch(&Kernel::ScalarMul(zeros), &basis, self.poly.view_mut(), &[]);
     }
 }
