@@ -32,6 +32,17 @@ pub struct Facts<'a> {
     pub fused: bool,
 }
 
+impl Facts<'_> {
+    /// The limbs read of each input by a launch that writes `limbs`. The two sets that a kernel may read are disjoint.
+    pub fn reads(&self, limbs: &Basis) -> Basis {
+        match self.gathers {
+            Some(from) if self.reads_written => limbs.union(from),
+            Some(from) => from.clone(),
+            None => limbs.clone(),
+        }
+    }
+}
+
 /// A limb-wise kernel of whole rows.
 fn by_rows(name: &'static str, inputs: usize) -> Facts<'static> {
     Facts {
