@@ -70,7 +70,7 @@ impl Engine {
             (Kernel::ScalarMul(c), []) => self.simd.scalar_mul(p, out, factor(c)),
             (Kernel::ScalarMulAdd(c), [a]) => self.simd.scalar_mul_add(p, out, factor(c), a),
             (Kernel::ScalarAdd(c), []) => self.simd.scalar_add(p, out, c[index]),
-            (other, _) => unreachable!("{} is not word by word", other.name()),
+            (other, _) => unreachable!("no arm for the word-by-word kernel {}", other.name()),
         }
     }
 }
