@@ -18,7 +18,7 @@ pub type Scalars = Arc<[u64]>;
 ///
 /// A launch writes the limbs it names and no others. *Limb-wise* kernels read only the limbs that they write.
 /// Where an input has a batch of one, it serves every polynomial of the output; where it is compact
-/// ([`Shape::n`] below N), each of its words serves a run of `N/n` consecutive words (element-wise kernels and
+/// ([`Shape::n`] below N), each of its words serves a run of `N/n` consecutive words (word-by-word kernels and
 /// [`Kernel::InnerProduct`] only). *In place*: with one input fewer than the kernel takes, the output itself is the
 /// first input.
 #[derive(Clone, Debug, PartialEq)]
