@@ -18,9 +18,9 @@ pub type Scalars = Arc<[u64]>;
 ///
 /// A launch writes the limbs it names and no others. *Limb-wise* kernels read only the limbs that they write.
 /// Where an input has a batch of one, it serves every polynomial of the output; where it is compact
-/// ([`Shape::n`] below N), each of its words serves a run of `N/n` consecutive words (word-by-word kernels and
-/// [`Kernel::InnerProduct`] only). *In place*: with one input fewer than the kernel takes, the output itself is the
-/// first input.
+/// ([`Shape::n`](crate::Shape::n) below N), each of its words serves a run of `N/n` consecutive words (word-by-word
+/// kernels and [`Kernel::InnerProduct`] only). *In place*: with one input fewer than the kernel takes, the output
+/// itself is the first input. [`Kernel::facts`] says which of this holds for a kernel.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Kernel {
