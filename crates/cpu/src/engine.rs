@@ -176,7 +176,7 @@ impl Engine {
             Kernel::InnerProduct { terms, accumulate } => {
                 self.inner_product(limbs, &Product::new(*terms, *accumulate, out, [ins[0], ins[1]]));
             }
-            elementwise => self.elementwise(elementwise, limbs, out, &ins),
+            word_by_word => self.word_by_word(word_by_word, limbs, out, &ins),
         }
         Ok(())
     }

@@ -21,6 +21,15 @@ pub enum Host {
 }
 
 impl Host {
+    /// Size in bytes, as the data leaves the host.
+    pub fn bytes(&self) -> u64 {
+        let words = match self {
+            Self::Residues(words) => words.len(),
+            Self::Signed(words) => words.len(),
+        };
+        (words * size_of::<u64>()) as u64
+    }
+
     /// Checks the data against the shape it is meant for: number of words, and canonical residues. Every backend
     /// calls it in [`Backend::upload`].
     pub fn check(&self, rns: &Rns, shape: &Shape) -> Result<()> {

@@ -36,6 +36,6 @@ pub mod trace;
 
 pub use backend::{Backend, Device, Host};
 pub use error::{Error, Result};
-pub use kernel::{Kernel, Scalars};
+pub use kernel::{Facts, Kernel, Scalars};
 pub use poly::{Poly, Shape, View, ViewMut};
 pub use trace::Trace;

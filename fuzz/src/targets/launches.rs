@@ -111,13 +111,9 @@ impl Record {
     fn case(&self, rns: &Rns) -> Case {
         let limbs = basis(self.limbs);
         let kernel = self.kernel(rns, &limbs);
-        let arity = match kernel {
-            _ if self.inputs >= 128 => usize::from(self.inputs % 4),
-            Kernel::Add | Kernel::Sub | Kernel::Mul | Kernel::MulAdd | Kernel::InnerProduct { .. } => 2,
-            _ => 1,
-        };
+        let inputs = if self.inputs < 128 { kernel.facts().inputs } else { usize::from(self.inputs % 4) };
         let slots = self.ins.iter().map(|slot| slot_of(rns, *slot));
-        let ins = slots.take(arity.saturating_sub(self.in_place.into())).collect();
+        let ins = slots.take(inputs.saturating_sub(self.in_place.into())).collect();
         Case { kernel, limbs, out: slot_of(rns, self.out), ins }
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use aegis_ring::{Basis, LimbId};
 
-use super::elementwise::expand;
+use super::word_by_word::expand;
 use crate::engine::Engine;
 use crate::operand::Rows;
 use crate::simd::Tile;

@@ -2,6 +2,7 @@
 
 use aegis_ring::{Basis, Galois, LimbId, Rns};
 
+use super::reference::WORD_BY_WORD;
 use super::{Case, Failure, Slot};
 use crate::{Device, Error, Host, Kernel, Scalars, Shape};
 
@@ -25,46 +26,40 @@ pub(super) fn cases(rns: &Rns) -> Vec<Case> {
     let all: Basis = (0..rns.moduli().len() as u16).map(LimbId).collect();
     // Out of order and with a gap: nothing may assume consecutive limbs.
     let some: Basis = all.iter().rev().filter(|l| l.0 != 1).collect();
-    let mut cases = elementwise(rns, &all, &some);
-    for (kernel, in_place) in [
-        (Kernel::Ntt, true),
-        (Kernel::Intt, true),
-        (Kernel::Automorphism(Galois::rotation(1, n)), false),
-        (Kernel::Automorphism(Galois::rotation(-3, n)), false),
-        (Kernel::Automorphism(Galois::conjugation(n)), false),
+    let mut cases = vec![];
+    for kernel in [
+        Kernel::Ntt,
+        Kernel::Intt,
+        Kernel::Automorphism(Galois::rotation(1, n)),
+        Kernel::Automorphism(Galois::rotation(-3, n)),
+        Kernel::Automorphism(Galois::conjugation(n)),
     ] {
         let one = |out, ins| Case { kernel: kernel.clone(), limbs: some.clone(), out, ins };
         cases.push(one(whole(2, &all, n), vec![middle(2, &some, n)]));
         for words in [n / 4, 1] {
             cases.push(one(whole(1, &all, words), vec![whole(1, &some, words)]));
         }
-        if in_place {
+        if kernel.facts().in_place {
             cases.push(one(middle(2, &all, n), vec![]));
         }
     }
+    cases.extend(word_by_word(rns, &all, &some));
     cases.extend(conversions(&all, n));
     cases.extend(inner_products(&all, &some, n));
     cases
 }
 
-fn elementwise(rns: &Rns, all: &Basis, some: &Basis) -> Vec<Case> {
+fn word_by_word(rns: &Rns, all: &Basis, some: &Basis) -> Vec<Case> {
     let (n, c) = (rns.n(), scalars(rns, some));
     let mut cases = vec![];
-    for (kernel, arity, in_place) in [
-        (Kernel::Copy, 1, false),
-        (Kernel::Add, 2, true),
-        (Kernel::Sub, 2, true),
-        (Kernel::Mul, 2, true),
-        (Kernel::MulAdd, 2, false),
-        (Kernel::ScalarMul(c.clone()), 1, true),
-        (Kernel::ScalarMulAdd(c.clone()), 1, false),
-        (Kernel::ScalarAdd(c.clone()), 1, true),
-    ] {
+    for (kernel, _) in WORD_BY_WORD {
+        let kernel = kernel(Scalars::clone(&c));
+        let facts = kernel.facts();
         let mut push = |ins: &[Slot]| {
             let case = |out, ins| Case { kernel: kernel.clone(), limbs: some.clone(), out, ins };
-            cases.push(case(middle(3, all, n), ins[..arity].to_vec()));
-            if in_place {
-                cases.push(case(whole(3, all, n), ins[..arity - 1].to_vec()));
+            cases.push(case(middle(3, all, n), ins[..facts.inputs].to_vec()));
+            if facts.in_place {
+                cases.push(case(whole(3, all, n), ins[..facts.inputs - 1].to_vec()));
             }
         };
         push(&[middle(3, some, n), whole(3, all, n)]);

@@ -162,3 +162,44 @@ fn random_data(dev: &Device, shape: &Shape, random: &mut Random) -> Data {
     let words = (0..shape.words()).map(|i| random.residue(moduli[i / shape.n() % moduli.len()])).collect();
     Data { shape: shape.clone(), words }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use aegis_ring::Rns;
+
+    use super::*;
+
+    /// The row of a kernel, without its meaning.
+    fn row(kernel: &Kernel) -> String {
+        let facts = kernel.facts();
+        let either = |is: bool, then: &'static str| if is { then } else { "-" };
+        let compact = match facts.compact {
+            0 => "-",
+            k if k == facts.inputs => "all",
+            _ => "first",
+        };
+        let (in_place, gathers) = (either(facts.in_place, "yes"), either(facts.gathers.is_some(), "`from`"));
+        let (inputs, fused) = (facts.inputs, either(facts.fused, "yes"));
+        format!("| `{}` | {inputs} | {in_place} | {compact} | {gathers} | {fused} |", facts.name)
+    }
+
+    #[test]
+    fn the_table_of_kernels_states_their_facts() {
+        let page = include_str!("../../../../docs/kernels.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let without_meaning = |line: &str| {
+            let mut columns: Vec<&str> = line.split(" | ").collect();
+            columns.remove(1);
+            columns.join(" | ")
+        };
+        let page: BTreeSet<String> = rows.map(without_meaning).collect();
+        let cases = cases::cases(&Rns::new(3, &[17, 97, 113, 193]).unwrap());
+        let suite: BTreeSet<String> = cases.iter().map(|case| row(&case.kernel)).collect();
+        let (missing, wrong) = (suite.difference(&page), page.difference(&suite));
+        let text =
+            format!("{:#?} are missing, {:#?} are wrong", Vec::from_iter(missing), Vec::from_iter(wrong));
+        assert!(page == suite, "rows of docs/kernels.md, without meanings: {text}");
+    }
+}

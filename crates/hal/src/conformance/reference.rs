@@ -4,10 +4,40 @@ use std::sync::Arc;
 
 use aegis_ring::{Basis, LimbId, Modulus, NttTable, Rns, exact};
 
-use crate::{Kernel, Shape};
+use crate::{Kernel, Scalars, Shape};
 
 /// Rings up to this degree are transformed by Horner's rule, in quadratic time.
 const EXACT_N: usize = 256;
+
+/// What one word of the output follows from.
+#[derive(Clone, Copy)]
+pub(super) struct Words {
+    /// The word that the output held.
+    old: u64,
+    /// That of the first input; in place, `old`.
+    a: u64,
+    /// That of the second input, where there is one.
+    b: u64,
+    /// The constant of the limb, where the kernel has some.
+    c: u64,
+}
+
+/// A kernel with these constants, which most have not.
+type Make = fn(Scalars) -> Kernel;
+/// What becomes of one word.
+type Meaning = fn(&Modulus, Words) -> u64;
+
+/// Every word-by-word kernel with its meaning. The suite makes its cases from this table.
+pub(super) const WORD_BY_WORD: &[(Make, Meaning)] = &[
+    (|_| Kernel::Copy, |_, w| w.a),
+    (|_| Kernel::Add, |q, w| q.add(w.a, w.b)),
+    (|_| Kernel::Sub, |q, w| q.sub(w.a, w.b)),
+    (|_| Kernel::Mul, |q, w| q.mul(w.a, w.b)),
+    (|_| Kernel::MulAdd, |q, w| q.add(w.old, q.mul(w.a, w.b))),
+    (Kernel::ScalarMul, |q, w| q.mul(w.c, w.a)),
+    (Kernel::ScalarMulAdd, |q, w| q.add(w.old, q.mul(w.c, w.a))),
+    (Kernel::ScalarAdd, |q, w| q.add(w.a, w.c)),
+];
 
 /// The content of a buffer.
 pub(super) struct Data {
@@ -136,30 +166,35 @@ impl Reference {
         old: Vec<u64>,
         ins: &[Vec<u64>],
     ) -> Vec<u64> {
-        let q: &Modulus = self.rns.modulus(limb);
         let a = ins.first().unwrap_or(&old);
-        // The second operand: in place, it is the only input.
-        let binary = |f: &dyn Fn(u64, u64) -> u64| {
-            let (a, b) = if ins.len() == 2 { (&ins[0], &ins[1]) } else { (&old, &ins[0]) };
-            a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect()
-        };
-        let sum = |b: &dyn Fn(usize) -> u64| old.iter().enumerate().map(|(j, &o)| q.add(o, b(j))).collect();
         match kernel {
             Kernel::Ntt => self.evaluate(limb, a),
             Kernel::Intt => self.interpolate(limb, a),
-            Kernel::Copy => a.clone(),
-            Kernel::Add => binary(&|a, b| q.add(a, b)),
-            Kernel::Sub => binary(&|a, b| q.sub(a, b)),
-            Kernel::Mul => binary(&|a, b| q.mul(a, b)),
-            Kernel::MulAdd => sum(&|j| q.mul(ins[0][j], ins[1][j])),
-            Kernel::ScalarMul(c) => a.iter().map(|&a| q.mul(a, c[k])).collect(),
-            Kernel::ScalarMulAdd(c) => sum(&|j| q.mul(ins[0][j], c[k])),
-            Kernel::ScalarAdd(c) => a.iter().map(|&a| q.add(a, c[k])).collect(),
             Kernel::Automorphism(g) => {
-                self.evaluate(limb, &exact::automorphism(&self.interpolate(limb, a), g.exponent(), q))
+                let coefficients = self.interpolate(limb, a);
+                self.evaluate(limb, &exact::automorphism(&coefficients, g.exponent(), self.rns.modulus(limb)))
             }
-            other => unreachable!("{} is not limb-wise", other.name()),
+            word_by_word => self.word_by_word(word_by_word, (k, limb), &old, ins),
         }
+    }
+
+    fn word_by_word(
+        &self,
+        kernel: &Kernel,
+        (k, limb): (usize, LimbId),
+        old: &[u64],
+        ins: &[Vec<u64>],
+    ) -> Vec<u64> {
+        let (facts, q) = (kernel.facts(), self.rns.modulus(limb));
+        let row = WORD_BY_WORD.iter().find(|(make, _)| make([].into()).name() == facts.name);
+        let (_, meaning) = row.expect("the table has every word-by-word kernel");
+        let mut operands = ins.iter().map(Vec::as_slice).collect::<Vec<_>>();
+        if ins.len() < facts.inputs {
+            operands.insert(0, old);
+        }
+        let word = |i: usize, j: usize| operands.get(i).map_or(0, |row| row[j]);
+        let c = facts.scalars.map_or(0, |c| c[k]);
+        (0..old.len()).map(|j| meaning(q, Words { old: old[j], a: word(0, j), b: word(1, j), c })).collect()
     }
 
     fn convert(&self, from: &Basis, limbs: &Basis, input: &dyn Fn(LimbId) -> Vec<u64>) -> Vec<Vec<u64>> {

@@ -1,11 +1,13 @@
 //! Tests of the recorder, and of lowerings through it.
 
+mod totals;
+
 use std::sync::Arc;
 
 use aegis_hal::{Backend, Device, Error, Kernel, Shape, Trace, conformance};
 use aegis_ring::{Basis, LimbId, Rns, primes};
 
-fn ring() -> Arc<Rns> {
+pub(crate) fn ring() -> Arc<Rns> {
     let mut taken = vec![];
     for _ in 0..4 {
         taken.push(primes::nearest_ntt_prime(2f64.powi(40), 1 << 39..1 << 41, 4, &taken).unwrap());
@@ -43,7 +45,7 @@ scalar_mul {0..=2} %1[0..2]x16
     assert_eq!(trace.text(), want);
     assert_eq!(trace.counts()["base_conv"].rows, 6);
     trace.clear();
-    assert!(trace.records().is_empty());
+    assert!(trace.events().is_empty());
 }
 
 #[test]
@@ -64,7 +66,7 @@ mul_add {0..=1} %2[2..4]x16 <- %0[3..4]x16 %1[2..4]x16
 }
 
 #[test]
-fn a_counting_trace_keeps_no_records() {
+fn a_counting_trace_keeps_no_events() {
     let trace = Trace::counting(ring());
     let q = basis(0..2);
     let mut x = trace.alloc(Shape::new(3, q.clone(), 16)).unwrap();
@@ -72,6 +74,6 @@ fn a_counting_trace_keeps_no_records() {
         trace.launch(&Kernel::Ntt, &q, x.view_mut(), &[]).unwrap();
     }
     assert_eq!((trace.counts()["ntt"].launches, trace.counts()["ntt"].rows), (5, 30));
-    assert!(trace.records().is_empty() && trace.text().is_empty());
+    assert!(trace.events().is_empty() && trace.text().is_empty());
     assert_eq!(trace.download(x.slice(1, 1)).unwrap(), vec![0; 32]);
 }

@@ -1,0 +1,101 @@
+//! What a launch must be.
+
+use aegis_ring::{Basis, Rns};
+
+use crate::{Error, Facts, Kernel, Poly, Result, Shape, View, ViewMut};
+
+impl Kernel {
+    /// Checks a launch: number of operands, runs of polynomials, batches, words and limbs. Every backend calls it first, and
+    /// what it lets pass stays inside the buffers.
+    pub fn check(&self, rns: &Rns, limbs: &Basis, out: &ViewMut<'_>, ins: &[View<'_>]) -> Result<()> {
+        let facts = self.facts();
+        let refuse = |reason: String| Err(Error::Operands { kernel: facts.name, reason });
+        let in_place = facts.in_place && ins.len() + 1 == facts.inputs;
+        if ins.len() != facts.inputs && !in_place {
+            return refuse(format!("{} inputs, it takes {}", ins.len(), facts.inputs));
+        }
+        if let Some(scalars) = facts.scalars {
+            check_scalars(rns, scalars, limbs).or_else(refuse)?;
+        }
+        if let Some(from) = facts.gathers {
+            if from.is_empty() {
+                return refuse("no limbs to convert from".into());
+            }
+            if let Some(limb) = limbs.iter().find(|&l| from.contains(l)) {
+                return refuse(format!("limb {limb:?} is both read and written"));
+            }
+        }
+        out.as_view().check().or_else(refuse)?;
+        ins.iter().try_for_each(View::check).or_else(refuse)?;
+        self.check_batches(out, ins).or_else(refuse)?;
+        facts.check_words(out.poly().shape(), ins).or_else(refuse)?;
+        contains(out.poly(), limbs)?;
+        if in_place {
+            facts.check_limbs(out.poly(), limbs)?;
+        }
+        ins.iter().try_for_each(|input| facts.check_limbs(input.poly(), limbs))
+    }
+
+    fn check_batches(&self, out: &ViewMut<'_>, ins: &[View<'_>]) -> std::result::Result<(), String> {
+        if let Self::InnerProduct { terms, .. } = *self {
+            let (w, x) = (ins[0].count(), ins[1].count());
+            let whole = terms > 0 && w % terms == 0 && x % terms == 0;
+            let fits = whole && (w / terms).checked_mul(x / terms) == Some(out.count());
+            return if fits {
+                Ok(())
+            } else {
+                Err(format!("batches {w} and {x}, {terms} terms, output {}", out.count()))
+            };
+        }
+        for input in ins {
+            let (have, want) = (input.count(), out.count());
+            let serves_all = have == 1 && self.facts().word_by_word;
+            if have != want && !serves_all {
+                return Err(format!("an input batch of {have}, an output batch of {want}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Facts<'_> {
+    fn check_words(&self, out: &Shape, ins: &[View<'_>]) -> std::result::Result<(), String> {
+        for (i, input) in ins.iter().enumerate() {
+            let n = input.poly().shape().n();
+            let fits = n == out.n() || (i < self.compact && n < out.n() && out.n().is_multiple_of(n));
+            if !fits {
+                return Err(format!("an input of {n} words a limb, an output of {}", out.n()));
+            }
+        }
+        Ok(())
+    }
+
+    /// An input holds the limbs that are read of it.
+    fn check_limbs(&self, input: &Poly, limbs: &Basis) -> Result<()> {
+        self.gathers.map_or(Ok(()), |from| contains(input, from))?;
+        if self.reads_written { contains(input, limbs) } else { Ok(()) }
+    }
+}
+
+/// One canonical constant a limb. A limb outside the ring is in no buffer, so that later checks refuse it.
+fn check_scalars(rns: &Rns, scalars: &[u64], limbs: &Basis) -> std::result::Result<(), String> {
+    if scalars.len() != limbs.len() {
+        return Err(format!("{} constants for {} limbs", scalars.len(), limbs.len()));
+    }
+    let moduli = rns.moduli();
+    for (&c, limb) in scalars.iter().zip(limbs.iter()) {
+        if let Some(q) = moduli.get(limb.index())
+            && c >= q.value()
+        {
+            return Err(format!("the constant {c} is not a residue modulo {}", q.value()));
+        }
+    }
+    Ok(())
+}
+
+fn contains(poly: &Poly, limbs: &Basis) -> Result<()> {
+    match limbs.iter().find(|&l| !poly.basis().contains(l)) {
+        Some(limb) => Err(Error::MissingLimb { limb, have: poly.basis().clone() }),
+        None => Ok(()),
+    }
+}
