@@ -251,7 +251,7 @@ impl Samples {
         let degree = if low > -24.0 { 7 } else { 15 };
         let lengths = (3..).map(|i| 1u32 << i).take_while(|n| *n < 2 * config.positions.max(8) as u32);
         SoftmaxCalibration {
-            normalise_and_square_rounds: shift.rounds,
+            normalize_and_square_rounds: shift.rounds,
             score_scale: scale,
             row_constant: shift.constants.iter().map(|c| c + top).collect(),
             key_bias_offset_delta: shift.deltas,

@@ -64,7 +64,7 @@ pub mod testing;
 
 pub use bert::{Bert, Config, Embeddings, Query, QueryShape, Tokenizer, Tokens};
 pub use calibration::{CALIBRATION_FILE, calibration_file};
-pub use embedding::{MAX_ROUND_BITS, cosine, normalise, rank, round};
+pub use embedding::{MAX_ROUND_BITS, cosine, normalize, rank, round};
 pub use error::{Error, Result};
 
 /// Lower-case hexadecimal digits.

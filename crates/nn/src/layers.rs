@@ -14,4 +14,4 @@ pub use layer_norm::{InverseSqrt, Moments, Scale};
 pub use linear::Linear;
 pub use pooling::MeanPool;
 pub use residual::Residual;
-pub use softmax::{Exp, Inverse, Normalise, RowSum, Square};
+pub use softmax::{Exp, Inverse, Normalize, RowSum, Square};

@@ -63,7 +63,7 @@ pub use encoder::{Affine, EncoderWeights, Head, LayerWeights, Norm, encoder};
 pub use error::{Error, Result};
 pub use layer::{CheckReport, Layer, Port, ValidRange, check, decrypt, encrypt};
 pub use layers::{
-    Attend, Exp, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalise, Residual, RowSum, Scale,
+    Attend, Exp, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalize, Residual, RowSum, Scale,
     Scores, Square,
 };
 pub use layout::Layout;

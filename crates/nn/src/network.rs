@@ -192,7 +192,7 @@ impl Network {
                 let outside = |v: f64| (v - range.high).max(range.low - v);
                 let data = inputs[range.input].data().iter().copied();
                 let worst = data.max_by(|a, b| outside(*a).total_cmp(&outside(*b)));
-                // Rounding of the normalisation is not an excursion; NaN is.
+                // Rounding of the normalization is not an excursion; NaN is.
                 if let Some(value) = worst.filter(|v| v.is_nan() || outside(*v) > 1e-9) {
                     let stage = format!("{}, {}", node.group, node.layer.name());
                     excursions.push(Excursion { stage, value, range: (range.low, range.high) });

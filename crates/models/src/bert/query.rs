@@ -87,7 +87,7 @@ impl QueryShape {
         let top = largest(mean.iter().copied());
         let worst = largest(slots.iter().flatten().zip(expected.iter().flatten()).map(|(a, b)| a - b));
         if worst <= TOLERATED * top {
-            return embedding::normalise(mean);
+            return embedding::normalize(mean);
         }
         Err(Error::Embedding(format!(
             "its copies differ by {worst:.3e} where the largest value is {top:.3e}; \
@@ -213,6 +213,6 @@ impl Bert {
         query: &Query,
     ) -> Result<(Vec<f64>, Vec<aegis_nn::Excursion>)> {
         let run = network.plain(&query.hidden)?;
-        Ok((embedding::normalise(run.output.row(0).to_vec())?, run.excursions))
+        Ok((embedding::normalize(run.output.row(0).to_vec())?, run.excursions))
     }
 }

@@ -6,7 +6,7 @@ use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
 use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor, ValidRange};
 
 /// One polynomial for all tokens but the first and one for the first, evaluated together on inputs
-/// normalised to `[-1, 1]`: the coefficients are vectors over the slots, the powers are shared. Padded rows
+/// normalized to `[-1, 1]`: the coefficients are vectors over the slots, the powers are shared. Padded rows
 /// have zero coefficients.
 ///
 /// Token 0, CLS, carries activations several times those of other tokens; one range for all would cost a

@@ -8,7 +8,7 @@
 //! out[g, t] = sum_(i,e) rot(A_i, e hb) o (M_e o rot(V^, (iG + e) Fb)) = sum_m A_i[m, t] v[g, t + iG + m]
 //! ```
 //!
-//! All products of one output are summed before its single relinearisation. See decision 0003 for the
+//! All products of one output are summed before its single relinearization. See decision 0003 for the
 //! derivation.
 
 use aegis_circuits::{Diagonals, LinearTransform};

@@ -15,7 +15,7 @@ use crate::calibration::NormCalibration;
 use crate::ops::{BlockSum, add_vector, bring, mul_vector, no_keys, sum_steps};
 use crate::{Content, CtTensor, Error, Layer, Layout, MODEL, Port, Result, Tensor, ValidRange};
 
-/// From a matrix: its rows without their means (one level down), and the variances of the rows, normalised
+/// From a matrix: its rows without their means (one level down), and the variances of the rows, normalized
 /// from their calibrated range to `[-1, 1]` (two levels down).
 pub struct Moments {
     layout: Layout,
@@ -116,7 +116,7 @@ impl Layer for Moments {
 
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         let x = inputs[0];
-        x.expect(MODEL, "rows to normalise")?;
+        x.expect(MODEL, "rows to normalize")?;
         let sum = self.raw_sum(ev, x.blocks())?;
         let variance = self.variance(ev, x, &sum)?;
         let dim = self.layout.dim() as f64;
@@ -133,14 +133,14 @@ impl Layer for Moments {
     }
 }
 
-/// `1 / sqrt` of normalised variances. The polynomial's levels.
+/// `1 / sqrt` of normalized variances. The polynomial's levels.
 pub struct InverseSqrt {
     layout: Layout,
     polynomial: Polynomial,
 }
 
 impl InverseSqrt {
-    /// The polynomial of these constants, its input normalised from the range to `[-1, 1]` already.
+    /// The polynomial of these constants, its input normalized from the range to `[-1, 1]` already.
     pub fn new(layout: &Layout, constants: &NormCalibration) -> Result<Self> {
         let polynomial = Polynomial::chebyshev(constants.cheb.iter().copied(), (-1.0, 1.0))?;
         Ok(Self { layout: layout.clone(), polynomial })

@@ -6,7 +6,7 @@ use crate::ops::{no_keys, sum_keys, sum_steps};
 use crate::{CtTensor, Layer, Layout, MODEL, Port, Result, Tensor};
 
 /// The mean over the real tokens, as a tensor of one row (every row of slots holds it). One level. Padded
-/// rows are zeros, so that the sum needs no mask. Normalising the result is the client's.
+/// rows are zeros, so that the sum needs no mask. Normalizing the result is the client's.
 pub struct MeanPool {
     layout: Layout,
 }

@@ -1,6 +1,6 @@
-//! Softmax without a maximum, by normalise-and-square.
+//! Softmax without a maximum, by normalize-and-square.
 //!
-//! `softmax(s) = normalise(square(... normalise(exp(s / 2^k))))`, k rounds (Cho, Hanrot, Kim, Park, Stehlé
+//! `softmax(s) = normalize(square(... normalize(exp(s / 2^k))))`, k rounds (Cho, Hanrot, Kim, Park, Stehlé
 //! 2024, arXiv 2410.11184). A row is shifted by a change of the key bias and constants that are folded into
 //! the scores; the inverses run on ciphertexts of sums, and the last one multiplies the attention context
 //! instead of the scores.
@@ -12,7 +12,7 @@ use crate::calibration::ExpPolynomial;
 use crate::ops::{BlockSum, add_vector, bring, no_keys};
 use crate::{Content, CtTensor, Layer, Layout, MODEL, Port, Result, Tensor, ValidRange};
 
-/// `p(u)^(2^k)` of scores normalised to `[-1, 1]`: an exponential. Levels of the polynomial and one a
+/// `p(u)^(2^k)` of scores normalized to `[-1, 1]`: an exponential. Levels of the polynomial and one a
 /// squaring.
 pub struct Exp {
     layout: Layout,
@@ -21,13 +21,13 @@ pub struct Exp {
 }
 
 impl Exp {
-    /// The exponential of these constants, its input normalised from `[a, b]` to `[-1, 1]` already.
+    /// The exponential of these constants, its input normalized from `[a, b]` to `[-1, 1]` already.
     pub fn new(layout: &Layout, constants: &ExpPolynomial) -> Result<Self> {
         let polynomial = Polynomial::chebyshev(constants.cheb.iter().copied(), (-1.0, 1.0))?;
         Ok(Self { layout: layout.clone(), polynomial, squarings: constants.squarings })
     }
 
-    /// The normalised score at which the polynomial is nearest to zero: what padding gets instead of a score.
+    /// The normalized score at which the polynomial is nearest to zero: what padding gets instead of a score.
     pub fn idle_score(&self) -> f64 {
         let candidates = (0..=2000).map(|i| f64::from(i) / 1000.0 - 1.0);
         let magnitude = |u: f64| self.polynomial.plain(u, 0).abs();
@@ -211,26 +211,26 @@ impl Layer for Inverse {
 }
 
 /// Multiplies the rows of each head by one value each: scores, or the attention context. One level.
-pub struct Normalise {
+pub struct Normalize {
     layout: Layout,
     content: Content,
 }
 
-impl Normalise {
+impl Normalize {
     /// Rows of attention scores.
     pub fn scores(layout: &Layout) -> Self {
         Self { layout: layout.clone(), content: Content::Scores }
     }
 
-    /// Rows of the attention context, when its scores were not normalised.
+    /// Rows of the attention context, when its scores were not normalized.
     pub fn context(layout: &Layout) -> Self {
         Self { layout: layout.clone(), content: MODEL }
     }
 }
 
-impl Layer for Normalise {
+impl Layer for Normalize {
     fn name(&self) -> &str {
-        "normalise"
+        "normalize"
     }
 
     fn layout(&self) -> &Layout {
@@ -257,7 +257,7 @@ impl Layer for Normalise {
 
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         let (x, factors) = (inputs[0], inputs[1]);
-        x.expect(self.content, "rows to normalise")?;
+        x.expect(self.content, "rows to normalize")?;
         factors.expect(Content::RowSums, "factors of rows")?;
         let level = x.level().min(factors.level());
         let per_factor = x.blocks().len() / factors.blocks().len();

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use aegis_ckks::{Context, Evaluator, KeyRequest, Level, Params, insecure_levelled_spec};
 use aegis_nn::{
     Attend, CheckReport, Content, CtTensor, Error, Exp, ExpPolynomial, Gelu, Inverse, InverseSqrt, Layer,
-    Layout, Linear, MODEL, MeanPool, Moments, NormCalibration, Normalise, Port, Residual, Result, RowSum,
+    Layout, Linear, MODEL, MeanPool, Moments, NormCalibration, Normalize, Port, Residual, Result, RowSum,
     Scale, Scores, Square, Tensor, check,
 };
 
@@ -103,9 +103,9 @@ fn softmax_parts() {
         let sums = numbers.tensor(ROWS, layout.heads(), 0.45).map(|_, v| v + 0.5);
         let inverse = Inverse::new(layout, &[1.8, 1.5, 1.1, 1.0], 0.05);
         check(&inverse, ctx, Level(1), &[&sums], 1e-4).expect("the layer holds");
-        check(&Normalise::scores(layout), ctx, Level(1), &[&scores, &sums], 1e-5).expect("the layer holds");
+        check(&Normalize::scores(layout), ctx, Level(1), &[&scores, &sums], 1e-5).expect("the layer holds");
         let context = numbers.tensor(ROWS, layout.dim(), 1.0);
-        check(&Normalise::context(layout), ctx, Level(1), &[&context, &sums], 1e-5).expect("the layer holds");
+        check(&Normalize::context(layout), ctx, Level(1), &[&context, &sums], 1e-5).expect("the layer holds");
         check(&Square::new(layout), ctx, Level(1), &[&scores], 1e-5).expect("the layer holds");
     });
 }
@@ -184,8 +184,8 @@ fn layers(layout: &Layout) -> Vec<(Box<dyn Layer>, Vec<Tensor>)> {
         (Box::new(Exp::new(layout, &exp_constants()).expect("a layer")), vec![scores.clone()]),
         (Box::new(RowSum::new(layout)), vec![scores.clone()]),
         (Box::new(Inverse::new(layout, &[1.8, 1.5, 1.1, 1.0], 0.05)), vec![sums.clone()]),
-        (Box::new(Normalise::scores(layout)), vec![scores.clone(), sums.clone()]),
-        (Box::new(Normalise::context(layout)), vec![x.clone(), sums]),
+        (Box::new(Normalize::scores(layout)), vec![scores.clone(), sums.clone()]),
+        (Box::new(Normalize::context(layout)), vec![x.clone(), sums]),
         (Box::new(Square::new(layout)), vec![scores.clone()]),
         (Box::new(Attend::new(layout).expect("a layer")), vec![scores, x.clone()]),
         (Box::new(Moments::new(layout, &norm, 0.5)), vec![x.clone()]),
@@ -212,8 +212,8 @@ scores: rotations 46 products 28 plain 11 switches 28 keys 13
 exp: rotations 0 products 28 plain 0 switches 24 keys 1
 row sum: rotations 4 products 0 plain 1 switches 4 keys 4
 inverse: rotations 0 products 6 plain 0 switches 6 keys 1
-normalise: rotations 0 products 4 plain 0 switches 4 keys 1
-normalise: rotations 0 products 1 plain 0 switches 1 keys 1
+normalize: rotations 0 products 4 plain 0 switches 4 keys 1
+normalize: rotations 0 products 1 plain 0 switches 1 keys 1
 square: rotations 0 products 4 plain 0 switches 4 keys 1
 attend: rotations 70 products 28 plain 32 switches 37 keys 10
 moments: rotations 24 products 2 plain 3 switches 26 keys 13
@@ -232,8 +232,8 @@ scores: rotations 144 products 62 plain 94 switches 38 keys 26
 exp: rotations 0 products 14 plain 0 switches 12 keys 1
 row sum: rotations 16 products 0 plain 2 switches 16 keys 8
 inverse: rotations 0 products 12 plain 0 switches 12 keys 1
-normalise: rotations 0 products 2 plain 0 switches 2 keys 1
-normalise: rotations 0 products 2 plain 0 switches 2 keys 1
+normalize: rotations 0 products 2 plain 0 switches 2 keys 1
+normalize: rotations 0 products 2 plain 0 switches 2 keys 1
 square: rotations 0 products 2 plain 0 switches 2 keys 1
 attend: rotations 142 products 62 plain 94 switches 36 keys 18
 moments: rotations 24 products 3 plain 3 switches 27 keys 13

@@ -134,7 +134,7 @@ fn softmax_constants(layout: &Layout, seen: &Attended) -> SoftmaxCalibration {
     let eps = seen.smallest_sum * 0.8;
     let deltas = |h: usize| (0..layout.head_dim()).map(|c| delta(h, c)).collect();
     SoftmaxCalibration {
-        normalise_and_square_rounds: 1,
+        normalize_and_square_rounds: 1,
         score_scale: 0.5,
         key_bias_offset_delta: (0..layout.heads()).map(deltas).collect(),
         row_constant: seen.row_constant.clone(),
