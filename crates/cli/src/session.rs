@@ -242,7 +242,7 @@ mod tests {
     fn a_model_of_full_size_runs_on_the_recorder() {
         let dir = tempfile::tempdir().expect("a folder");
         let model = TinyBert {
-            hidden: 384,
+            width: 384,
             heads: 12,
             layers: 2,
             intermediate: 1536,

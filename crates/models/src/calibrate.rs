@@ -270,7 +270,7 @@ impl Samples {
 
     /// The key shifts that make the row sums of scores over 2^rounds most alike.
     fn shift(&self, rounds: u32, config: &Config) -> Shift {
-        let (size, d) = (config.head_size(), config.hidden);
+        let (size, d) = (config.head_size(), config.width);
         let root = (size as f64).sqrt();
         let scale = 0.5f64.powi(rounds as i32);
         let mut shift = Shift { rounds, deltas: vec![], constants: vec![], width: 0.0, lowest: 0.0 };

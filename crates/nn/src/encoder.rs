@@ -8,8 +8,8 @@
 use crate::bootstraps::ValueId;
 use crate::calibration::{Calibration, LayerCalibration};
 use crate::layers::{
-    Attend, Exp, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalize, Residual, RowSum, Scale,
-    Scores, Square,
+    Attend, Exp, GammaBeta, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalize, Residual,
+    RowSum, Scores, Square,
 };
 use crate::network::Network;
 use crate::{Content, Error, Layout, MODEL, Result, Tensor};
@@ -84,7 +84,7 @@ pub struct EncoderWeights {
 impl EncoderWeights {
     /// Checks shapes and values against a layout.
     pub fn check(&self, layout: &Layout) -> Result<()> {
-        let (d, f) = (layout.dim(), layout.hidden());
+        let (d, f) = (layout.width(), layout.intermediate());
         for (i, w) in self.layers.iter().enumerate() {
             let affine = [
                 (&w.query, "query", d, d),
@@ -102,12 +102,12 @@ impl EncoderWeights {
     }
 }
 
-/// What the encoder ends with.
+/// How the embeddings of the tokens become the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Head {
-    /// The embeddings of all tokens.
-    Tokens,
-    /// Their mean.
+pub enum Pooling {
+    /// Not at all: the result is a row for each token.
+    None,
+    /// By their mean, one row.
     Mean,
 }
 
@@ -118,7 +118,7 @@ pub fn encoder(
     layout: &Layout,
     weights: &EncoderWeights,
     calibration: &Calibration,
-    head: Head,
+    pooling: Pooling,
 ) -> Result<Network> {
     weights.check(layout)?;
     calibration.validate(None, weights.layers.len(), layout.heads(), layout.head_dim())?;
@@ -132,7 +132,7 @@ pub fn encoder(
         let (up_input, residual) = builder.norm1(x, context)?;
         x = builder.feed_forward(up_input, residual)?;
     }
-    if head == Head::Mean {
+    if pooling == Pooling::Mean {
         x = network.add("pooling", MeanPool::new(layout), &[x], &[f64::INFINITY])?[0];
     }
     Ok(network.finish(x))
@@ -241,9 +241,13 @@ impl Builder<'_> {
         let largest = constants.var_range.0.sqrt().recip();
         let inverse = self.one(InverseSqrt::new(self.layout, constants)?, &[made[1]], largest)?;
         let bounds = vec![bound; versions.len()];
-        let scale =
-            Scale::new(self.layout, (weights.gamma.clone(), weights.beta.clone()), first_scale, versions)?;
-        self.network.add(&self.group, scale, &[made[0], inverse], &bounds)
+        let gamma_beta = GammaBeta::new(
+            self.layout,
+            (weights.gamma.clone(), weights.beta.clone()),
+            first_scale,
+            versions,
+        )?;
+        self.network.add(&self.group, gamma_beta, &[made[0], inverse], &bounds)
     }
 
     /// Attention output, residual and the first LayerNorm: the feed-forward network's input and the next
@@ -272,13 +276,14 @@ impl Builder<'_> {
             weight: w.up.weight.map(|_, v| v * 2.0 / (g.range.1 - g.range.0)),
             bias: normalize(&w.up.bias, g.range),
         };
-        let up = self.linear("up", (MODEL, Content::Hidden), &up, normalize(&w.up.bias, g.token0.range))?;
-        let hidden = self.one(up, &[x], 1.0)?;
+        let up =
+            self.linear("up", (MODEL, Content::Intermediate), &up, normalize(&w.up.bias, g.token0.range))?;
+        let inner = self.one(up, &[x], 1.0)?;
         let first = g.token0.cheb.iter().map(|v| v * first_scale).collect();
         let gelu = Gelu::new(self.layout, g.cheb.clone(), first)?;
-        let active = self.one(gelu, &[hidden], c.bounds.gelu)?;
+        let active = self.one(gelu, &[inner], c.bounds.gelu)?;
         let first_bias = w.down.bias.iter().map(|v| v * first_scale).collect();
-        let down = self.linear("down", (Content::Hidden, MODEL), &w.down, first_bias)?;
+        let down = self.linear("down", (Content::Intermediate, MODEL), &w.down, first_bias)?;
         let output = self.one(down, &[active], c.bounds.feed_forward)?;
         let sum = self.one(Residual::new(self.layout), &[residual, output], c.residual_bound)?;
         Ok(self.norm(sum, true, 1.0, vec![1.0], c.bounds.input)?[0])

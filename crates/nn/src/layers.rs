@@ -10,7 +10,7 @@ mod softmax;
 
 pub use activation::Gelu;
 pub use attention::{Attend, Scores};
-pub use layer_norm::{InverseSqrt, Moments, Scale};
+pub use layer_norm::{GammaBeta, InverseSqrt, Moments};
 pub use linear::Linear;
 pub use pooling::MeanPool;
 pub use residual::Residual;

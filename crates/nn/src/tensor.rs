@@ -146,8 +146,8 @@ pub enum Content {
         /// Number of matrices.
         parts: usize,
     },
-    /// Features of the feed-forward network. Axis: feature block.
-    Hidden,
+    /// Features between the two matrices of the feed-forward network. Axis: feature block.
+    Intermediate,
     /// Attention scores. Axes: block of heads, block of key offsets.
     Scores,
     /// One value for each token and head, in all slots of the head. Axis: block of heads.

@@ -166,14 +166,14 @@ impl Layer for Scores {
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let (x, dim, head_dim) = (inputs[0], self.layout.dim(), self.layout.head_dim());
+        let (x, width, head_dim) = (inputs[0], self.layout.width(), self.layout.head_dim());
         let score = |t: usize, column: usize| {
             let (h, key) = (column / self.layout.tokens(), column % self.layout.tokens());
             if key >= x.rows() {
                 return self.idle;
             }
             let (q, k) =
-                (&x.row(t)[h * head_dim..][..head_dim], &x.row(key)[dim + h * head_dim..][..head_dim]);
+                (&x.row(t)[h * head_dim..][..head_dim], &x.row(key)[width + h * head_dim..][..head_dim]);
             q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() + self.constant(h, x.rows())
         };
         Ok(vec![Tensor::from_fn(x.rows(), self.layout.columns(Content::Scores), score)])

@@ -1,5 +1,5 @@
 //! LayerNorm in three parts, so that a bootstrap can fall between them: moments, inverse square root,
-//! scaling.
+//! gamma and beta.
 //!
 //! The variance is the mean square minus the square of the mean, one level less deep than centring first;
 //! residual streams have means far below their deviations, so nothing cancels (measured over 851 texts:
@@ -60,17 +60,17 @@ impl Moments {
     }
 
     fn variance(&self, ev: &Evaluator, x: &CtTensor, sum: &Ciphertext) -> Result<Ciphertext> {
-        let (dim, slope) = (self.layout.dim() as f64, self.slope());
+        let (width, slope) = (self.layout.width() as f64, self.slope());
         let squares: Vec<_> =
             x.blocks().iter().map(|b| ev.square_rescale(b)).collect::<std::result::Result<_, _>>()?;
         let factor = slope * self.first_scale;
         let mask = self.layout.vector(|t, f| match (t, f) {
-            (0, 0) => factor * self.first_scale / dim,
-            (_, 0) => slope / dim,
+            (0, 0) => factor * self.first_scale / width,
+            (_, 0) => slope / width,
             _ => 0.0,
         });
         let mean_square = mul_vector(ev, &self.raw_sum(ev, &squares)?, &mask)?;
-        let mean = mul_vector(ev, sum, &self.heads_of_blocks(slope.sqrt() / dim))?;
+        let mean = mul_vector(ev, sum, &self.heads_of_blocks(slope.sqrt() / width))?;
         let variance = self.sum().spread(ev, &ev.sub(&mean_square, &ev.square_rescale(&mean)?)?)?;
         let centre = self.layout.vector(|t, _| if t < x.rows() { self.intercept() } else { 0.0 });
         add_vector(ev, &variance, &centre)
@@ -119,8 +119,8 @@ impl Layer for Moments {
         x.expect(MODEL, "rows to normalize")?;
         let sum = self.raw_sum(ev, x.blocks())?;
         let variance = self.variance(ev, x, &sum)?;
-        let dim = self.layout.dim() as f64;
-        let first = self.layout.periodic(|f| if f == 0 { 1.0 / dim } else { 0.0 });
+        let width = self.layout.width() as f64;
+        let first = self.layout.periodic(|f| if f == 0 { 1.0 / width } else { 0.0 });
         let mean = self.sum().spread(ev, &mul_vector(ev, &sum, &first)?)?;
         // Slots without a feature get minus the mean here and a zero gamma later.
         let centred: Vec<_> =
@@ -190,7 +190,7 @@ impl Layer for InverseSqrt {
 
 /// `gamma * centred / sigma + beta`, in one or more versions that differ by a factor on token 0. The centred
 /// rows are two levels above the output, the inverse deviations one.
-pub struct Scale {
+pub struct GammaBeta {
     layout: Layout,
     gamma: Vec<f64>,
     beta: Vec<f64>,
@@ -198,8 +198,8 @@ pub struct Scale {
     versions: Vec<f64>,
 }
 
-impl Scale {
-    /// Scaling of rows whose row 0 was taken with the factor `first_scale` by [`Moments`]; output `i` has
+impl GammaBeta {
+    /// Gamma and beta for rows whose row 0 was taken with the factor `first_scale` by [`Moments`]; output `i` has
     /// row 0 multiplied by `versions[i]`.
     pub fn new(
         layout: &Layout,
@@ -207,10 +207,10 @@ impl Scale {
         first_scale: f64,
         versions: Vec<f64>,
     ) -> Result<Self> {
-        if gamma.len() != layout.dim() || beta.len() != layout.dim() {
+        if gamma.len() != layout.width() || beta.len() != layout.width() {
             return Err(Error::Shape {
                 what: "gamma and beta".into(),
-                want: format!("{} values each", layout.dim()),
+                want: format!("{} values each", layout.width()),
                 have: format!("{} and {}", gamma.len(), beta.len()),
             });
         }
@@ -230,9 +230,9 @@ impl Scale {
     }
 }
 
-impl Layer for Scale {
+impl Layer for GammaBeta {
     fn name(&self) -> &str {
-        "scale"
+        "gamma beta"
     }
 
     fn layout(&self) -> &Layout {

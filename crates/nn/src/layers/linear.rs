@@ -61,10 +61,10 @@ impl Linear {
 /// The feature at local feature `f` of block `j` of a tensor whose columns are features.
 fn column(layout: &Layout, content: Content, j: usize, f: usize) -> Option<usize> {
     match content {
-        Content::Hidden => layout.hidden_feature(j, f),
+        Content::Intermediate => layout.intermediate_feature(j, f),
         Content::Model { .. } => {
             let n = layout.model_blocks();
-            Some(j / n * layout.dim() + layout.model_feature(j % n, f)?)
+            Some(j / n * layout.width() + layout.model_feature(j % n, f)?)
         }
         Content::Scores | Content::RowSums | Content::TokenStats => None,
     }
