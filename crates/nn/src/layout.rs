@@ -1,6 +1,6 @@
 //! Where each value of a matrix sits in the slots: packing P3, token-slow.
 
-use crate::{Content, Error, Result, Tensor};
+use crate::{Axis, Content, Error, MODEL, Result, Tensor};
 
 /// The token-slow packing of a Transformer's matrices (decision 0003).
 ///
@@ -165,15 +165,21 @@ impl Layout {
         (t + i * self.head_dim() + self.coordinate(f)) % self.tokens
     }
 
+    /// The axes of a tensor's ciphertexts and their lengths, the last fastest. A single matrix has no axis of parts.
+    pub fn axes(&self, content: Content) -> Vec<(Axis, usize)> {
+        let heads = (Axis::Head, self.model_blocks());
+        match content {
+            MODEL | Content::RowSums => vec![heads],
+            Content::Model { parts } => vec![(Axis::Part, parts), heads],
+            Content::Intermediate => vec![(Axis::Feature, self.intermediate_blocks())],
+            Content::Scores => vec![heads, (Axis::Token, self.offset_blocks())],
+            Content::TokenStats => vec![],
+        }
+    }
+
     /// Number of ciphertexts of a tensor.
     pub fn blocks(&self, content: Content) -> usize {
-        match content {
-            Content::Model { parts } => parts * self.model_blocks(),
-            Content::Intermediate => self.intermediate_blocks(),
-            Content::Scores => self.model_blocks() * self.offset_blocks(),
-            Content::RowSums => self.model_blocks(),
-            Content::TokenStats => 1,
-        }
+        self.axes(content).iter().map(|(_, length)| length).product()
     }
 
     /// Number of columns of a plain tensor.

@@ -68,4 +68,4 @@ pub use layers::{
 };
 pub use layout::Layout;
 pub use network::{Excursion, Network, Observer, PlainRun, StageInfo};
-pub use tensor::{Content, CtTensor, MODEL, Tensor, largest};
+pub use tensor::{Axis, Content, CtTensor, MODEL, Tensor, largest};

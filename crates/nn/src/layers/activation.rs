@@ -83,9 +83,7 @@ impl Layer for Gelu {
         let x = inputs[0];
         x.expect(Content::Intermediate, "intermediate features")?;
         let polynomial = self.polynomial(x.rows())?;
-        let activate = |block| Ok(polynomial.evaluate(ev, block)?);
-        let blocks = x.blocks().iter().map(activate).collect::<Result<_>>()?;
-        Ok(vec![x.with(Content::Intermediate, blocks)?])
+        Ok(vec![x.map(|_, block| Ok(polynomial.evaluate(ev, block)?))?])
     }
 
     fn ranges(&self) -> Vec<ValidRange> {

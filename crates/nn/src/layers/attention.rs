@@ -268,13 +268,8 @@ impl Layer for Attend {
         v.expect(MODEL, "values")?;
         // Where the probabilities stand: the values arrive there through two levels.
         let level = v.level().lowered(2);
-        let mut out = vec![];
-        for (j, value) in v.blocks().iter().enumerate() {
-            let probabilities: Vec<_> =
-                scores.offsets(j).iter().map(|s| bring(ev, s, level)).collect::<Result<_>>()?;
-            out.push(self.block(ev, &probabilities, value)?);
-        }
-        Ok(vec![v.with(MODEL, out)?])
+        let scores = scores.map(|_, score| bring(ev, score, level))?;
+        Ok(vec![v.map(|j, value| self.block(ev, scores.offsets(j), value))?])
     }
 
     fn work(&self) -> u64 {

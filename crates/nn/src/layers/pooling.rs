@@ -48,12 +48,11 @@ impl Layer for MeanPool {
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         let x = inputs[0];
         x.expect(MODEL, "token embeddings")?;
-        let mut blocks = vec![];
-        for block in x.blocks() {
+        let mean = x.map(|_, block| {
             let part = ev.mul_const(block, 1.0 / x.rows() as f64)?;
-            blocks.push(sum_steps(ev, &part, self.layout.block() as i64, self.layout.tokens())?);
-        }
-        Ok(vec![CtTensor::new(&self.layout, MODEL, 1, blocks)?])
+            sum_steps(ev, &part, self.layout.block() as i64, self.layout.tokens())
+        })?;
+        Ok(vec![mean.with_rows(1)?])
     }
 
     fn work(&self) -> u64 {
