@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::files;
+use crate::hf::files;
 
 /// Largest dimension accepted, so that products of two stay far from overflow. BERT-large has 4096 and a
 /// vocabulary of 30 522, multilingual ones 250 000.

@@ -3,11 +3,11 @@
 use aegis_nn::{Norm, Tensor};
 
 use super::config::Config;
-use super::plain;
-use super::tensors::Tensors;
-use super::tokenizer::Tokens;
+use super::encoder;
 use super::weights::read_norm;
 use crate::error::{Error, Result};
+use crate::hf::safetensors::Tensors;
+use crate::hf::tokenizer::Tokens;
 
 /// Word, position and token type tables and their LayerNorm.
 ///
@@ -52,7 +52,7 @@ impl Embeddings {
             let sum = |((&w, &p), &t): ((&f32, &f32), &f32)| f64::from(w) + f64::from(p) + f64::from(t);
             sums.extend(word.iter().zip(position).zip(kind).map(sum));
         }
-        Ok(plain::norm(&self.norm, &Tensor::new(tokens.len(), self.width, sums)?, self.eps))
+        Ok(encoder::norm(&self.norm, &Tensor::new(tokens.len(), self.width, sums)?, self.eps))
     }
 
     fn row<'a>(&self, table: &'a [f32], index: usize, what: &str) -> Result<&'a [f32]> {

@@ -4,9 +4,10 @@
 use aegis_nn::{Calibration, Layout, MODEL, Network, Pooling, Tensor, encoder, largest};
 use serde::{Deserialize, Serialize};
 
-use super::{Bert, Tokens};
+use super::Bert;
 use crate::embedding;
 use crate::error::{Error, Result};
+use crate::hf::tokenizer::Tokens;
 
 /// Copies of the result may differ by this part of its largest value, and empty slots hold as much. A good
 /// run leaves 2^-10 of it; a ciphertext that overflowed or was decrypted with a wrong key differs by more

@@ -3,8 +3,8 @@
 use aegis_nn::{Affine, LayerWeights, Norm, Tensor};
 
 use super::config::Config;
-use super::tensors::Tensors;
 use crate::error::{Error, Result};
+use crate::hf::safetensors::Tensors;
 
 /// All layers in order.
 ///

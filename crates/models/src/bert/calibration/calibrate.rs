@@ -4,17 +4,17 @@
 //! the margins that all-MiniLM-L6-v2 was found to need on texts not calibrated on (variances 0.6 to 2 times,
 //! GELU inputs 1.25 to 1.5 times, row sums 5 nats above and 1 below, before the scores are divided).
 
-mod fit;
-
 use aegis_nn::calibration::{
     Bounds, Calibration, ExpPolynomial, GeluCalibration, InverseCalibration, LayerCalibration,
     NormCalibration, SoftmaxCalibration, TokenZero,
 };
 use aegis_nn::{Tensor, chebyshev, goldschmidt};
 
-use crate::bert::{Bert, Config, Stage, Tokens, encode_layer, gelu, moments};
+use super::fit::ridge;
+use crate::bert::encoder::{Stage, encode_layer, gelu, moments};
+use crate::bert::{Bert, Config};
 use crate::error::{Error, Result};
-use fit::ridge;
+use crate::hf::tokenizer::Tokens;
 
 /// Bounds of values that may be bootstrapped are widened by this factor.
 const MARGIN: f64 = 1.25;
