@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn a_rounded_embedding_is_judged_by_what_rounding_takes() {
         let plain: Vec<f64> =
-            aegis_models::normalise((1..65).map(|i| f64::from(i).sin()).collect()).expect("a direction");
+            aegis_models::normalize((1..65).map(|i| f64::from(i).sin()).collect()).expect("a direction");
         let other: Vec<f64> = plain.iter().rev().copied().collect();
         for bits in [4, 10] {
             let rounding = Rounding { bits: Some(bits) };

@@ -90,7 +90,7 @@ fn refuses_damage(ctx: &Context, sent: &[u8]) {
 fn a_model_of_full_size_runs_on_the_recorder() {
     let dir = tempfile::tempdir().expect("a folder");
     let sizes = TinyBert {
-        hidden: 384,
+        width: 384,
         heads: 12,
         layers: 2,
         intermediate: 1536,

@@ -80,7 +80,7 @@ impl KeyRequest {
         self.galois.iter().map(|(m, l)| (*m, *l))
     }
 
-    /// The level of the relinearisation key asked for.
+    /// The level of the relinearization key asked for.
     pub fn relinearization_level(&self) -> Option<Level> {
         self.relinearization
     }
