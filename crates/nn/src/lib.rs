@@ -3,7 +3,7 @@
 //!
 //! Each layer is one file with four facts ([`Layer`]): the levels it takes, the keys it needs, its meaning
 //! on plain tensors, its evaluation on ciphertexts. A [`Network`] wires layers together, places bootstraps
-//! by exact dynamic programming ([`placement`]), knows every key before it is made, and runs. [`encoder`]
+//! by exact dynamic programming ([`bootstraps`]), knows every key before it is made, and runs. [`encoder`]
 //! builds the network of a BERT encoder from plain weights and calibrated constants ([`Calibration`]).
 //!
 //! [`check`] is the whole test of a layer; here, of an affine map on a small ring without security:
