@@ -6,9 +6,9 @@ use aegis_hal::{Backend, Error, Host, Kernel, Poly, Result, Shape, View, ViewMut
 use aegis_ring::{Basis, Rns};
 
 use crate::engine::{Engine, Launch};
+use crate::executor::{Executor, Job};
 use crate::memory::{Buffer, Memory, Pool};
 use crate::operand::Operand;
-use crate::queue::{Executor, Job};
 use crate::simd::{Isa, Simd};
 
 /// How a [`Cpu`] is made. The defaults: all the threads and the best instructions of the machine, and no bound.

@@ -29,10 +29,10 @@
 mod backend;
 mod chunk;
 mod engine;
+mod executor;
 mod kernels;
 mod memory;
 mod operand;
-mod queue;
 mod simd;
 mod sync;
 
