@@ -34,7 +34,7 @@ mod kernel;
 mod poly;
 pub mod trace;
 
-pub use backend::{Backend, Device, Host};
+pub use backend::{Backend, Device, HostData};
 pub use error::{Error, Result};
 pub use kernel::{Facts, Kernel, Scalars};
 pub use poly::{Poly, Shape, View, ViewMut};
