@@ -70,8 +70,9 @@ pub(crate) fn ci() -> Result<()> {
                 .env("RUSTDOCFLAGS", "-D warnings"))
         }),
         ("parameters", || params::run(&params::ParamsArgs { check: true })),
-        ("tests", || test(&TestArgs::default())),
         ("bench smoke", crate::bench::smoke),
+        // Last, so that the suite's closing lines are the last ones. A short run of the fuzz targets is among them.
+        ("tests", || test(&TestArgs::default())),
     ];
     for (i, (name, step)) in steps.iter().enumerate() {
         let start = Instant::now();

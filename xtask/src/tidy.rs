@@ -24,6 +24,8 @@ const TEST_DEVICES: [&str; 2] = ["cpu", "hal"];
 
 const MAX_FILE_LINES: usize = 600;
 const MAX_FUNCTION_LINES: usize = 80;
+/// Columns of a line of a document. Tables and code may be wider: they cannot be wrapped.
+const MAX_DOCUMENT_COLUMNS: usize = 120;
 /// Functions that may be longer: path, name, reason.
 const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
 
@@ -39,6 +41,9 @@ pub(crate) fn run() -> Result<()> {
         let full = root().join(&path);
         let Ok(text) = std::fs::read_to_string(&full) else { continue };
         faults.extend(machine_paths(&path, &text));
+        if path.ends_with(".md") {
+            faults.extend(long_lines(&path, &text));
+        }
         if path.ends_with(".rs") {
             faults.extend(sizes(&path, &text));
             faults.extend(library_rules(&path, &text));
@@ -108,6 +113,24 @@ fn machine_paths(path: &str, text: &str) -> Vec<String> {
     lines.map(|(i, _)| format!("{path}:{}: a path of one machine", i + 1)).collect()
 }
 
+/// Lines of prose that are too long in a document. Records are kept as they were written.
+fn long_lines(path: &str, text: &str) -> Vec<String> {
+    if path.starts_with("benches/records/") {
+        return Vec::new();
+    }
+    let (mut faults, mut in_code) = (Vec::new(), false);
+    for (i, line) in text.lines().enumerate() {
+        let start = line.trim_start();
+        in_code ^= start.starts_with("```");
+        // A line of one word, such as an address, has no place to break.
+        let prose = !in_code && !start.starts_with('|') && start.contains(' ');
+        if prose && line.chars().count() > MAX_DOCUMENT_COLUMNS {
+            faults.push(format!("{path}:{}: more than {MAX_DOCUMENT_COLUMNS} columns; wrap the text", i + 1));
+        }
+    }
+    faults
+}
+
 fn sizes(path: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let lines = text.lines().count();
@@ -155,4 +178,19 @@ fn library_rules(path: &str, text: &str) -> Vec<String> {
         }
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prose_is_wrapped_and_tables_and_code_are_not() {
+        let long = "word ".repeat(30);
+        let text = format!("{long}\n| {long}|\n```text\n{long}\n```\n  {long}\n{}\n", "x".repeat(200));
+        let lines: Vec<String> = long_lines("docs/page.md", &text);
+        let found: Vec<&str> = lines.iter().filter_map(|fault| fault.split(':').nth(1)).collect();
+        assert_eq!(found, ["1", "6"], "{lines:?}");
+        assert!(long_lines("benches/records/run.md", &text).is_empty());
+    }
 }

@@ -113,7 +113,7 @@ fn server(bench: &Bench, s: &Subject, plaintext: &Plaintext, ct: &Ciphertext) ->
         s.sync()
     })?;
     if bench.wants("relinearize") {
-        // One product for each run and the one that warms up: relinearisation consumes it.
+        // One product for each run and the one that warms up: relinearization consumes it.
         let mut products = (0..=RUNS).map(|_| s.ev.mul_no_relin(ct, ct)).collect::<Result<Vec<_>, _>>()?;
         s.sync()?;
         bench.measure("relinearize", RUNS, 1, || {

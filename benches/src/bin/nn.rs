@@ -23,11 +23,12 @@ fn main() -> anyhow::Result<()> {
     let bench = Bench::new("nn", &options, params.name());
     let device = Arc::new(Cpu::new(params.rns().clone(), options.threads.get())?);
     let ctx = Context::new(params.clone(), device)?;
-    let (tokens, dim, heads, hidden) = if options.test { (16, 16, 2, 32) } else { (64, 384, 12, 1536) };
-    let layout = Layout::new(params.slots(), tokens, dim, heads, hidden)?;
+    let (tokens, width, heads, intermediate) =
+        if options.test { (16, 16, 2, 32) } else { (64, 384, 12, 1536) };
+    let layout = Layout::new(params.slots(), tokens, width, heads, intermediate)?;
 
-    measure(&bench, &ctx, "linear", 10, &linear(&layout, MODEL, dim)?)?;
-    measure(&bench, &ctx, "linear_up", 8, &linear(&layout, Content::Hidden, hidden)?)?;
+    measure(&bench, &ctx, "linear", 10, &linear(&layout, MODEL, width)?)?;
+    measure(&bench, &ctx, "linear_up", 8, &linear(&layout, Content::Intermediate, intermediate)?)?;
     measure(&bench, &ctx, "scores", 8, &Scores::new(&layout, vec![0.0; heads], 1.0, 0.0)?)?;
     measure(&bench, &ctx, "row_sum", 4, &RowSum::new(&layout))?;
     measure(&bench, &ctx, "attend", 4, &Attend::new(&layout)?)?;
@@ -36,9 +37,10 @@ fn main() -> anyhow::Result<()> {
     measure(&bench, &ctx, "mean_pool", 1, &MeanPool::new(&layout))
 }
 
-/// A square map or one to the hidden features, with small weights.
+/// A square map or one to the intermediate features, with small weights.
 fn linear(layout: &Layout, output: Content, columns: usize) -> anyhow::Result<Linear> {
-    let weight = Tensor::from_fn(layout.dim(), columns, |i, o| wave(i * columns + o) / layout.dim() as f64);
+    let weight =
+        Tensor::from_fn(layout.width(), columns, |i, o| wave(i * columns + o) / layout.width() as f64);
     let bias = vec![0.1; columns];
     Ok(Linear::new("linear", layout, (MODEL, output), weight, bias.clone(), bias)?)
 }

@@ -1,52 +1,56 @@
 //! Encrypted inference for programs that serve or use it: what the `aegis` command is made of, without its
 //! files, device and terminal.
 //!
-//! [`message`] is what a client and a server send each other; [`keyset`] is what a client notes about its keys.
-//! Both come from elsewhere, and nothing in them is trusted: whatever the bytes are, reading them gives a value
-//! or an [`Error`] that one can match, in bounded memory.
+//! A [`Model`] is what both sides agree on. A [`Server`] plans it and says which keys it needs; a [`Client`] makes them,
+//! encrypts texts and decrypts embeddings. What they send each other is bytes ([`message`]), and nothing in those is
+//! trusted: whatever they are, reading them gives a value or an [`Error`] that one can match, in bounded memory.
+//! [`keyset`] is what a client notes about its keys.
 //!
 //! ```
 //! use std::sync::Arc;
-//! use aegis::message::{self, Header, Kind};
-//! use aegis_ckks::{Context, KeyGenerator, Params, Plaintext, Seed, insecure_levelled_spec};
-//! use aegis_models::{Bert, testing::TinyBert};
+//! use aegis::{Client, Model, Server};
+//! use aegis_ckks::{Context, Params, Seed, insecure_bootstrap_spec};
+//! # use aegis_models::testing::TinyBert;
+//! # use aegis_models::{Bert, CALIBRATION_FILE, calibration_file, cosine};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // A random model on a small ring without security.
-//! let dir = tempfile::tempdir()?;
-//! TinyBert::default().write(dir.path())?;
-//! let bert = Bert::load(dir.path())?;
-//! let params = Params::insecure(insecure_levelled_spec(9, 3))?;
-//! let device = aegis_cpu::Cpu::new(params.rns().clone(), 1)?;
-//! let ctx = Context::new(params.clone(), Arc::new(device))?;
+//! # let dir = tempfile::tempdir()?;
+//! # TinyBert::default().write(dir.path())?;
+//! # let tiny = Bert::load(dir.path())?;
+//! # let constants = tiny.calibrate("example", &[tiny.tokenize("the cat sat on the mat.")?])?;
+//! # std::fs::write(dir.path().join(CALIBRATION_FILE), calibration_file(&constants, tiny.identity())?)?;
+//! # let directory = dir.path();
+//! // A small ring without any security; `Params::try_from(N16_B13_S40)?` is the real one.
+//! let params = Params::insecure(insecure_bootstrap_spec(9))?;
+//! let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 2)?))?;
+//! let model = Model::new(Arc::new(Bert::load(directory)?), params.slots(), 16)?;
 //!
-//! // Client: a text, encrypted, as bytes.
-//! let query = bert.query(&bert.layout(params.slots(), 16)?, "the cat sat")?;
-//! let secret = KeyGenerator::new(&ctx, Seed::from_os()?).secret_key();
-//! let (level, scale) = (params.fresh_level(), params.scale(params.fresh_level()));
-//! let slots = Plaintext::encode_real(&ctx, &query.slots[0], scale, level)?;
-//! let block = secret.encrypt(&ctx, &slots, &Seed::from_os()?)?;
-//! let header = Header { kind: Kind::Query, model: bert.identity().to_owned(), shape: query.shape };
-//! let bytes = message::encode(&ctx, &header, &[block])?;
+//! // The server plans first, so that the client makes the keys that are used and no others.
+//! let server = Server::new(&ctx, model.clone())?;
+//! let (client, keys) = Client::generate(&ctx, Seed::from_os()?, &server.request())?;
 //!
-//! // Server: what everybody may read comes first, ciphertexts once there is a context for them.
-//! let public = message::header(&bytes, Kind::Query)?;
-//! assert_eq!((public.shape.tokens(), &public.model[..]), (5, bert.identity()));
-//! let (_, blocks) = message::decode(&ctx, &bytes, Kind::Query)?;
-//! assert_eq!(blocks.len(), 1);
-//! assert!(matches!(message::header(&bytes, Kind::Result), Err(aegis::Error::OtherKind { .. })));
+//! let query = client.query(&model, &model.query("the cat sat on the mat.")?, &Seed::from_os()?)?;
+//! let answer = server.answer(&Arc::new(keys), &query, &mut ())?;
+//! let (_, embedding) = client.result(&answer)?;
+//! # assert!(cosine(&embedding, &model.bert().embed_plain("the cat sat on the mat.")?)? > 0.999);
 //! # Ok(()) }
 //! ```
 //!
 //! # Non-goals
-//! Files and folders, devices, a network protocol, progress, and the encrypted computation itself (`aegis-models`, `aegis-nn`).
+//! Files and folders, concrete devices, a network protocol, the display of progress.
 #![forbid(unsafe_code)]
 
+mod client;
 mod error;
 pub mod keyset;
 pub mod message;
+mod model;
+mod server;
 
-pub use error::{Error, Result};
+pub use client::Client;
+pub use error::{Error, Result, is_of_device};
+pub use model::Model;
+pub use server::Server;
 
 /// Whether `text` is what prints an identity of `bytes` bytes: lower-case hexadecimal digits and nothing else, so that
 /// a message with it can be shown on a terminal.

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// the result is `(1 - e) / b` for the value `1 - e` that the steps bring b to. Where b lies in `[m, 1]`, the schedule
 /// `k = 2 / (1 + m)`, `m <- k m (2 - k m)` is the fastest; above 1 the steps diverge.
 ///
-/// Level: one a step. Scale: canonical. Needs the relinearisation key when the schedule has two steps or more.
+/// Level: one a step. Scale: canonical. Needs the relinearization key when the schedule has two steps or more.
 ///
 /// A step multiplies by `k^2` without a level of its own: the product is read at a scale smaller by that factor, and
 /// an integer factor, 1 to about 4, keeps the scale within a factor of two of the canonical one.

@@ -31,7 +31,7 @@ pub struct Polynomial {
 pub struct PolynomialCost {
     /// Products of two ciphertexts.
     pub products: usize,
-    /// Relinearisations: sums of products share one.
+    /// Relinearizations: sums of products share one.
     pub relinearizations: usize,
 }
 
@@ -134,7 +134,7 @@ impl Polynomial {
         sum.rescale()
     }
 
-    /// Products and relinearisations of one evaluation.
+    /// Products and relinearizations of one evaluation.
     pub fn cost(&self) -> PolynomialCost {
         Splitting::best(&self.coefficients).cost(&self.coefficients)
     }
@@ -199,7 +199,7 @@ struct Splitting {
 }
 
 impl Splitting {
-    /// The one with the fewest relinearisations, then products.
+    /// The one with the fewest relinearizations, then products.
     fn best(p: &[Vec<f64>]) -> Self {
         let all = (1..=chebyshev::depth(p.len() - 1).max(1)).map(|log| Self { babies: 1 << log });
         let key = |splitting: &Self| {

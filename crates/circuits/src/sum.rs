@@ -1,4 +1,4 @@
-//! Sums of products and multiples with one relinearisation and one rescale.
+//! Sums of products and multiples with one relinearization and one rescale.
 
 use aegis_ckks::{Ciphertext, Evaluator, Level, Plaintext, Product};
 

@@ -163,7 +163,7 @@ pub enum KeyPurpose {
 impl std::fmt::Display for KeyPurpose {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Relinearization => write!(f, "relinearisation"),
+            Self::Relinearization => write!(f, "relinearization"),
             Self::Galois(g) => write!(f, "the Galois map X -> X^{}", g.exponent()),
             Self::Encapsulation => write!(f, "sparse-secret encapsulation"),
         }

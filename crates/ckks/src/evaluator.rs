@@ -44,7 +44,7 @@ pub struct OpCounts {
     pub products: u64,
     /// Products of a ciphertext and a plaintext vector.
     pub plain_products: u64,
-    /// Decompositions into digits: relinearisations, single rotations, one for each hoisted group.
+    /// Decompositions into digits: relinearizations, single rotations, one for each hoisted group.
     pub key_switches: u64,
 }
 
@@ -61,7 +61,7 @@ impl std::ops::Sub for OpCounts {
     }
 }
 
-/// A product before relinearisation: `d0 + d1 s + d2 s^2`, in the order d0, d2, d1.
+/// A product before relinearization: `d0 + d1 s + d2 s^2`, in the order d0, d2, d1.
 #[derive(Debug)]
 pub struct Product {
     poly: Poly,
@@ -208,12 +208,12 @@ impl Evaluator {
 
     // ---- products
 
-    /// `a * b`, relinearised, not rescaled. Level: the lower of the two. Scale: the product of the scales.
+    /// `a * b`, relinearized, not rescaled. Level: the lower of the two. Scale: the product of the scales.
     pub fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
         self.relinearize(self.mul_no_relin(a, b)?)
     }
 
-    /// `a * b`, relinearised and rescaled. Level: one below the lower of the two; where that operand has the canonical
+    /// `a * b`, relinearized and rescaled. Level: one below the lower of the two; where that operand has the canonical
     /// scale of its level, so has the result.
     pub fn mul_rescale(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
         let (a, b) = self.same_level(a, b)?;
@@ -231,7 +231,7 @@ impl Evaluator {
         self.mul_rescale(a, a)
     }
 
-    /// `a * b` without relinearisation. Level: the lower of the two. Scale: the product of the scales, which must fit the
+    /// `a * b` without relinearization. Level: the lower of the two. Scale: the product of the scales, which must fit the
     /// modulus of the level, as in every product.
     pub fn mul_no_relin(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Product> {
         self.check_keys(a)?;
@@ -256,7 +256,7 @@ impl Evaluator {
         self.tensor(&Kernel::MulAdd, product, a, b)
     }
 
-    /// `product += a`, so that both are relinearised and rescaled as one. The ciphertext must reach the product's level
+    /// `product += a`, so that both are relinearized and rescaled as one. The ciphertext must reach the product's level
     /// and have its scale.
     pub fn accumulate(&self, product: &mut Product, a: &Ciphertext) -> Result<()> {
         self.check_keys(a)?;

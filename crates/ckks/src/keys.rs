@@ -107,6 +107,8 @@ pub struct EncapsulationKeys {
 #[derive(Debug)]
 pub struct EvaluationKeys {
     pub(crate) id: KeyId,
+    /// Degree of the ring.
+    pub(crate) n: usize,
     pub(crate) relinearization: Option<SwitchingKey>,
     pub(crate) galois: BTreeMap<Galois, SwitchingKey>,
     pub(crate) encapsulation: Option<EncapsulationKeys>,
@@ -136,7 +138,7 @@ impl EvaluationKeys {
 
     /// What these keys are for, as a request that would make them.
     pub fn contents(&self) -> KeyRequest {
-        let none = KeyRequest::new(self.switching_keys().next().map_or(0, |k| k.poly.shape().n()));
+        let none = KeyRequest::new(self.n);
         let request = match &self.relinearization {
             Some(key) => none.relinearize(key.level),
             None => none,

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use aegis::Client;
 use aegis::keyset::Keyset;
 use aegis::message::{self, Header, Kind};
-use aegis_ckks::KeyGenerator;
+use aegis_models::QueryShape;
+use aegis_nn::MODEL;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
@@ -13,7 +15,8 @@ use crate::args::{Decrypt, Encrypt, Eval, Keygen};
 use crate::content::Content;
 use crate::fault::{BlameInput, input};
 use crate::files::{self, Output, Staged};
-use crate::session::{self, Server};
+use crate::progress::{Progress, table};
+use crate::session;
 use crate::temporary::Folder;
 use crate::{keys, memory, output, presets, text};
 
@@ -34,18 +37,18 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
         places.map(|(path, content)| Output::reserve(&path, content));
     let (secret_file, evaluation_file, description) = (secret_file?, evaluation_file?, description?);
     let bert = session::load_model(&args.model)?;
-    let layout = session::layout(&params, &bert, args.max_tokens.unwrap_or(1))?;
+    let model = session::model(&params, &bert, args.max_tokens.unwrap_or(1))?;
+    let padded_tokens = model.layout().tokens();
     let seed = keys::seed(args.seed)?;
     let ctx = session::context(params, args.run.threads)?;
-    let server = Server::new(&ctx, session::network(&bert, &layout)?)?;
-    let generator = KeyGenerator::new(&ctx, seed.derive("keys", &[]));
-    let secret = generator.secret_key();
-    let evaluation = generator.evaluation_keys(&secret, &server.request())?;
+    let server = session::server(&ctx, model)?;
+    let (client, evaluation) = Client::generate(&ctx, seed.derive("keys", &[]), &server.request())?;
+    let secret = client.secret();
     let keyset = Keyset {
         key_id: secret.id().to_string(),
         preset: args.preset.clone(),
         model: bert.identity().to_owned(),
-        padded_tokens: layout.tokens(),
+        padded_tokens,
     };
     let evaluation_file = evaluation_file.fill(|out| Ok(evaluation.write(&ctx, out)?))?;
     let secret_file = secret_file.fill(|out| Ok(secret.write(&ctx, out)?))?;
@@ -95,18 +98,16 @@ pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
         )));
     }
     let params = keys::params_of(&args.keys.join(keys::SECRET), args.parameters)?;
-    let layout = session::layout(&params, &bert, keyset.padded_tokens.min(bert.config().positions))?;
-    if layout.tokens() != keyset.padded_tokens {
+    let model = session::model(&params, &bert, keyset.padded_tokens.min(bert.config().positions))?;
+    if model.layout().tokens() != keyset.padded_tokens {
         return Err(input(format!("{} does not fit this model; make the keys again", keys::DESCRIPTION)));
     }
-    let query = session::query(&bert, &layout, &text)?;
-    session::check_covered(&bert, &session::network(&bert, &layout)?, &query)?;
+    let query = session::query(&model, &text)?;
     let ctx = session::context(params, args.run.threads)?;
     let secret = keys::read_secret(&ctx, &args.keys)?;
     keys::check_description(&keyset, &secret)?;
-    let encrypted = session::encrypt(&ctx, &secret, &layout, &query, &keys::seed(args.seed)?)?;
-    let header = Header { kind: Kind::Query, model: bert.identity().to_owned(), shape: query.shape };
-    write_message(&ctx, out, &header, encrypted.blocks(), args.run.json)
+    let message = Client::new(&ctx, secret).query(&model, &query, &keys::seed(args.seed)?)?;
+    write_message(out, &message, &query.shape, args.run.json)
 }
 
 /// Evaluates the model on an encrypted query. Reads no secret.
@@ -132,18 +133,19 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     let ctx = session::context(params, args.run.threads)?;
     let (header, blocks) = message::decode(&ctx, &bytes, Kind::Query).blame_input(&cannot)?;
     drop(bytes);
-    let server = Server::new(&ctx, session::network(&bert, &layout)?)?;
-    let x = server.input(header.shape.tokens(), blocks).map_err(named)?;
-    server.check_request(&held).with_context(|| args.eval_keys.display().to_string())?;
+    let server = session::server(&ctx, session::model_with(&bert, layout)?)?;
+    let x = server.input(header.shape.tokens(), blocks).blame_input(&cannot)?;
+    let keys_cannot = || format!("{} cannot be used", args.eval_keys.display());
+    server.check_request(&held).blame_input(keys_cannot())?;
     // In memory the keys take more than twice what they take as a file, whose uniform halves are seeds.
     files::refuse_larger(&args.eval_keys, server.request().bytes(ctx.params()))?;
     let evaluation_keys = Arc::new(keys::read_evaluation(&ctx, &args.eval_keys)?);
-    server.check_keys(&evaluation_keys, &x).with_context(|| args.eval_keys.display().to_string())?;
-    let mut progress = server.progress();
-    let y = server.evaluate(&evaluation_keys, &x, &mut progress)?;
+    server.check_keys(&evaluation_keys, &x).blame_input(keys_cannot())?;
+    let mut progress = Progress::new(&server.stages());
+    let y = server.evaluate(&evaluation_keys, &x, &mut progress).context("evaluation failed")?;
     let header = Header { kind: Kind::Result, ..header };
-    write_message(&ctx, out, &header, y.blocks(), args.run.json)?;
-    output::note(&crate::progress::table(&progress.into_rows()));
+    write_message(out, &message::encode(&ctx, &header, y.blocks())?, &header.shape, args.run.json)?;
+    output::note(&table(&progress.into_rows()));
     output::note(&format!("evaluated in {:.1} s", start.elapsed().as_secs_f64()));
     Ok(())
 }
@@ -161,8 +163,9 @@ pub(crate) fn decrypt(args: &Decrypt) -> Result<()> {
     if header.model != keyset.model || header.shape.padded_tokens() != keyset.padded_tokens {
         return Err(named(input("it is the result of another model or of other keys")));
     }
-    session::check_result(&ctx, &secret, &header.shape, &blocks).map_err(named)?;
-    let embedding = session::decrypt(&ctx, &secret, &header.shape, &blocks)?;
+    let client = Client::new(&ctx, secret);
+    client.check(&header.shape, &blocks).blame_input(&cannot)?;
+    let embedding = client.decrypt(&header.shape, &blocks)?;
     let embedding = session::rounded(embedding, args.rounding)?;
     if args.run.json {
         return output::line(&json!({ "tokens": header.shape.tokens(), "embedding": embedding }).to_string());
@@ -171,23 +174,16 @@ pub(crate) fn decrypt(args: &Decrypt) -> Result<()> {
     output::line(&shown.join(" "))
 }
 
-fn write_message(
-    ctx: &aegis_ckks::Context,
-    out: Output,
-    header: &Header,
-    blocks: &[aegis_ckks::Ciphertext],
-    json: bool,
-) -> Result<()> {
-    let bytes = message::encode(ctx, header, blocks)?;
-    let staged = out.fill(|out| Ok(out.write_all(&bytes)?))?;
+fn write_message(out: Output, bytes: &[u8], shape: &QueryShape, json: bool) -> Result<()> {
+    let staged = out.fill(|out| Ok(out.write_all(bytes)?))?;
     let (path, size, sha256) = (staged.path().to_path_buf(), staged.bytes, staged.sha256.clone());
     staged.publish()?;
     if json {
         let line = json!({
             "path": path,
-            "tokens": header.shape.tokens(),
-            "padded_tokens": header.shape.padded_tokens(),
-            "ciphertexts": blocks.len(),
+            "tokens": shape.tokens(),
+            "padded_tokens": shape.padded_tokens(),
+            "ciphertexts": shape.layout()?.blocks(MODEL),
             "bytes": size,
             "ciphertext_sha256": sha256,
         });
@@ -196,7 +192,7 @@ fn write_message(
     output::line(&format!(
         "{}: {} tokens, {:.1} MiB",
         path.display(),
-        header.shape.tokens(),
+        shape.tokens(),
         size as f64 / (1 << 20) as f64
     ))
 }

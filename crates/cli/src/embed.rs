@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aegis::message::{self, Header, Kind};
-use aegis_ckks::{Context, EvaluationKeys, KeyGenerator, Params, SecretKey, Seed};
+use aegis::{Client, Model, Server};
+use aegis_ckks::{Context, EvaluationKeys, Params, Seed};
 use aegis_models::{Bert, Query};
-use aegis_nn::{Layout, Network, largest};
+use aegis_nn::largest;
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use crate::args::{Demo, Embed, Rounding};
 use crate::fault::input;
-use crate::progress::{StageRow, table};
-use crate::session::{self, Server};
-use crate::{files, keys, memory, output, presets, text};
+use crate::progress::{Progress, StageRow, table};
+use crate::{files, keys, memory, output, presets, session, text};
 
 /// Five plain documents for the demonstration.
 const DOCUMENTS: [&str; 5] = [
@@ -96,25 +96,19 @@ impl Report {
 
 /// Texts made ready for encryption, all covered by the calibration: what is refused is refused before keys are made.
 struct Prepared {
-    bert: Bert,
     params: Params,
-    layout: Layout,
-    network: Network,
+    model: Model,
     queries: Vec<Query>,
 }
 
 impl Prepared {
-    fn new(preset: &str, bert: Bert, texts: &[String]) -> Result<Self> {
+    fn new(preset: &str, bert: &Arc<Bert>, texts: &[String]) -> Result<Self> {
         let params = presets::find(preset)?;
-        let lengths = texts.iter().map(|text| token_count(&bert, text)).collect::<Result<Vec<_>>>()?;
-        let layout = session::layout(&params, &bert, lengths.into_iter().max().unwrap_or(1))?;
-        let queries =
-            texts.iter().map(|text| session::query(&bert, &layout, text)).collect::<Result<Vec<_>>>()?;
-        let network = session::network(&bert, &layout)?;
-        for (text, query) in texts.iter().zip(&queries) {
-            session::check_covered(&bert, &network, query).with_context(|| shortened(text))?;
-        }
-        Ok(Self { bert, params, layout, network, queries })
+        let lengths = texts.iter().map(|text| token_count(bert, text)).collect::<Result<Vec<_>>>()?;
+        let model = session::model(&params, bert, lengths.into_iter().max().unwrap_or(1))?;
+        let query = |text: &String| session::query(&model, text).with_context(|| shortened(text));
+        let queries = texts.iter().map(query).collect::<Result<Vec<_>>>()?;
+        Ok(Self { params, model, queries })
     }
 }
 
@@ -125,13 +119,11 @@ fn shortened(text: &str) -> String {
     if text.chars().nth(MAX_CHARS).is_some() { format!("\"{start}...\"") } else { format!("\"{start}\"") }
 }
 
-/// Keys, client and server for one model and parameter set.
+/// Client and server in one process.
 struct Local {
-    bert: Bert,
     ctx: Context,
-    layout: Layout,
+    client: Client,
     server: Server,
-    secret: SecretKey,
     evaluation_keys: Arc<EvaluationKeys>,
     seed: Seed,
     threads: usize,
@@ -142,33 +134,33 @@ impl Local {
     /// Makes keys for prepared texts, which come back.
     fn new(prepared: Prepared, threads: Option<NonZeroUsize>, seed: Seed) -> Result<(Self, Vec<Query>)> {
         let start = Instant::now();
-        let Prepared { bert, params, layout, network, queries } = prepared;
+        let Prepared { params, model, queries } = prepared;
         let ctx = session::context(params, threads)?;
-        let server = Server::new(&ctx, network)?;
-        let generator = KeyGenerator::new(&ctx, seed.derive("keys", &[]));
-        let secret = generator.secret_key();
+        let server = session::server(&ctx, model)?;
         let request = server.request();
         output::note(&format!("making keys: {:.2} GiB", gib(request.bytes(ctx.params()))));
-        let evaluation_keys = Arc::new(generator.evaluation_keys(&secret, &request)?);
+        let (client, evaluation_keys) = Client::generate(&ctx, seed.derive("keys", &[]), &request)?;
         ctx.device().sync()?;
+        let evaluation_keys = Arc::new(evaluation_keys);
         let (threads, keygen_seconds) = (session::thread_count(threads), start.elapsed().as_secs_f64());
-        let local =
-            Self { bert, ctx, layout, server, secret, evaluation_keys, seed, threads, keygen_seconds };
-        Ok((local, queries))
+        Ok((Self { ctx, client, server, evaluation_keys, seed, threads, keygen_seconds }, queries))
     }
 
     /// Embeds one text under encryption; `check` is the text, to compare with the plain model.
     fn embed(&self, query: &Query, rounding: Rounding, check: Option<&str>) -> Result<Report> {
         let start = Instant::now();
-        let encrypted = session::encrypt(&self.ctx, &self.secret, &self.layout, query, &self.seed)?;
-        let mut progress = self.server.progress();
-        let result = self.server.evaluate(&self.evaluation_keys, &encrypted, &mut progress)?;
+        let model = self.server.model();
+        let encrypted = self.client.encrypt(model, query, &self.seed)?;
+        let mut progress = Progress::new(&self.server.stages());
+        let result = self
+            .server
+            .evaluate(&self.evaluation_keys, &encrypted, &mut progress)
+            .context("evaluation failed")?;
         let (blocks, stages) = (result.blocks(), progress.into_rows());
-        let header =
-            Header { kind: Kind::Result, model: self.bert.identity().to_owned(), shape: query.shape.clone() };
+        let identity = model.bert().identity().to_owned();
+        let header = Header { kind: Kind::Result, model: identity, shape: query.shape.clone() };
         let message = message::encode(&self.ctx, &header, blocks)?;
-        let embedding = session::decrypt(&self.ctx, &self.secret, &query.shape, blocks)?;
-        let embedding = session::rounded(embedding, rounding)?;
+        let embedding = session::rounded(self.client.decrypt(&query.shape, blocks)?, rounding)?;
         let seconds = start.elapsed().as_secs_f64();
         let params = self.ctx.params();
         let mut report = Report {
@@ -197,7 +189,7 @@ impl Local {
             stages,
         };
         if let Some(text) = check {
-            report.compare(&self.bert.embed_plain(text)?, rounding)?;
+            report.compare(&model.bert().embed_plain(text)?, rounding)?;
         }
         Ok(report)
     }
@@ -211,7 +203,7 @@ fn token_count(bert: &Bert, text: &str) -> Result<usize> {
 /// `aegis embed`.
 pub(crate) fn embed(args: &Embed) -> Result<()> {
     let texts = text::many(&args.text, args.text_file.as_deref())?;
-    let prepared = Prepared::new(&args.preset, session::load_model(&args.model)?, &texts)?;
+    let prepared = Prepared::new(&args.preset, &session::load_model(&args.model)?, &texts)?;
     let (local, queries) = Local::new(prepared, args.run.threads, keys::seed(args.seed)?)?;
     let mut verdict = Ok(());
     for (text, query) in texts.iter().zip(&queries) {
@@ -236,11 +228,11 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
         None => text::one(Some(&args.text), None)?,
     };
     let bert = session::load_model(&args.model)?;
-    let prepared = Prepared::new(&args.preset, bert, std::slice::from_ref(&text))?;
-    let plain_embedding = |text: &str| prepared.bert.embed_plain(text).map_err(input);
+    let prepared = Prepared::new(&args.preset, &bert, std::slice::from_ref(&text))?;
+    let plain_embedding = |text: &str| bert.embed_plain(text).map_err(input);
     let documents = DOCUMENTS.iter().map(|text| plain_embedding(text)).collect::<Result<Vec<_>>>()?;
     let plain = plain_embedding(&text)?;
-    output::line(&format!("sentence: {text} ({} tokens)", token_count(&prepared.bert, &text)?))?;
+    output::line(&format!("sentence: {text} ({} tokens)", token_count(&bert, &text)?))?;
     let (local, queries) = Local::new(prepared, args.threads, keys::seed(args.seed)?)?;
     let [query] = &queries[..] else { bail!("one text gives one query") };
     let report = local.embed(query, Rounding { bits: None }, Some(&text))?;
@@ -349,7 +341,7 @@ mod tests {
     #[test]
     fn a_rounded_embedding_is_judged_by_what_rounding_takes() {
         let plain: Vec<f64> =
-            aegis_models::normalise((1..65).map(|i| f64::from(i).sin()).collect()).expect("a direction");
+            aegis_models::normalize((1..65).map(|i| f64::from(i).sin()).collect()).expect("a direction");
         let other: Vec<f64> = plain.iter().rev().copied().collect();
         for bits in [4, 10] {
             let rounding = Rounding { bits: Some(bits) };

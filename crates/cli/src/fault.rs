@@ -39,24 +39,8 @@ where
 
 /// 2 for usage and input, 1 for any other failure: that of a device too, wherever it was met.
 pub(crate) fn exit_code(error: &Error) -> ExitCode {
-    let blamed = error.downcast_ref::<Input>().is_some() && !error.chain().any(is_of_device);
+    let blamed = error.downcast_ref::<Input>().is_some() && !error.chain().any(aegis::is_of_device);
     ExitCode::from(if blamed { 2 } else { 1 })
-}
-
-/// True for a device that failed or has no memory left.
-fn is_of_device(error: &(dyn std::error::Error + 'static)) -> bool {
-    use aegis_hal::Error::{Device, OutOfMemory};
-    if let Some(e) = error.downcast_ref::<aegis_nn::Error>() {
-        return match e {
-            aegis_nn::Error::Ckks(inner) => is_of_device(inner),
-            aegis_nn::Error::Circuits(inner) => is_of_device(inner),
-            _ => false,
-        };
-    }
-    if let Some(aegis_circuits::Error::Ckks(inner)) = error.downcast_ref() {
-        return is_of_device(inner);
-    }
-    matches!(error.downcast_ref(), Some(aegis_ckks::Error::Device(Device(_) | OutOfMemory { .. })))
 }
 
 #[cfg(test)]

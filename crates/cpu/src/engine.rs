@@ -138,9 +138,10 @@ impl Engine {
         let rows = unsafe { operand.open() }?;
         let limbs = rows.limbs();
         let mut words = Vec::with_capacity(rows.count() * limbs * rows.n());
-        for (poly, position) in (0..rows.count()).flat_map(|poly| (0..limbs).map(move |p| (poly, p))) {
+        // Counted in rows: polynomials without limbs may be more than can be counted.
+        for row in 0..rows.count() * limbs {
             // SAFETY: Executor; this job writes nothing.
-            words.extend_from_slice(unsafe { rows.row(poly, position) });
+            words.extend_from_slice(unsafe { rows.row(row / limbs, row % limbs) });
         }
         Ok(words)
     }

@@ -1,13 +1,11 @@
 //! A BERT encoder as a sentence embedder: its files, its plain meaning, and the client's and the server's
 //! part of an encrypted run.
 
+mod calibration;
 mod config;
 mod embeddings;
-mod plain;
+mod encoder;
 mod query;
-mod tensors;
-mod tokenizer;
-mod tokenizer_file;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -15,16 +13,15 @@ use std::path::{Path, PathBuf};
 use aegis_nn::{EncoderWeights, LayerWeights};
 use sha2::{Digest, Sha256};
 
-pub(crate) use plain::{Stage, encode_layer, gelu, moments};
-
+pub use calibration::{CALIBRATION_FILE, calibration_file};
 pub use config::Config;
 pub use embeddings::Embeddings;
 pub use query::{Query, QueryShape};
-pub use tokenizer::{Tokenizer, Tokens};
 
 use crate::error::Result;
-use crate::files;
-use tensors::Tensors;
+use crate::hf::files;
+use crate::hf::safetensors::Tensors;
+use crate::hf::tokenizer::{Tokenizer, Tokens};
 
 /// A BERT encoder read from a directory in Hugging Face layout.
 pub struct Bert {
@@ -107,7 +104,7 @@ impl Bert {
     /// # Errors
     /// [`Error::Tokens`](crate::Error::Tokens) for tokens of another model.
     pub fn embed_tokens(&self, tokens: &Tokens) -> Result<Vec<f64>> {
-        let hidden = plain::encode(&self.config, self.layers(), self.embeddings.forward(tokens)?);
+        let hidden = encoder::encode(&self.config, self.layers(), self.embeddings.forward(tokens)?);
         crate::embedding::pool(&hidden)
     }
 }

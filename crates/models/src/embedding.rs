@@ -10,14 +10,14 @@ pub(crate) fn pool(hidden: &Tensor) -> Result<Vec<f64>> {
     for r in 0..hidden.rows() {
         sum.iter_mut().zip(hidden.row(r)).for_each(|(s, v)| *s += v);
     }
-    normalise(sum)
+    normalize(sum)
 }
 
 /// The vector of length 1 in the direction of `v`.
 ///
 /// # Errors
 /// [`Error::Embedding`] if the length is 0 or not finite, which a run that left its ranges gives.
-pub fn normalise(mut v: Vec<f64>) -> Result<Vec<f64>> {
+pub fn normalize(mut v: Vec<f64>) -> Result<Vec<f64>> {
     let length = v.iter().map(|x| x * x).sum::<f64>().sqrt();
     if !(length.is_finite() && length > 0.0) {
         return Err(Error::Embedding(format!(
@@ -75,7 +75,7 @@ pub fn cosine(a: &[f64], b: &[f64]) -> Result<f64> {
             b.len()
         )));
     }
-    let (a, b) = (normalise(a.to_vec())?, normalise(b.to_vec())?);
+    let (a, b) = (normalize(a.to_vec())?, normalize(b.to_vec())?);
     Ok(a.iter().zip(&b).map(|(x, y)| x * y).sum::<f64>().clamp(-1.0, 1.0))
 }
 

@@ -55,17 +55,15 @@
 #![forbid(unsafe_code)]
 
 mod bert;
-mod calibrate;
-mod calibration;
 mod embedding;
 mod error;
-mod files;
+mod hf;
 pub mod testing;
 
-pub use bert::{Bert, Config, Embeddings, Query, QueryShape, Tokenizer, Tokens};
-pub use calibration::{CALIBRATION_FILE, calibration_file};
-pub use embedding::{MAX_ROUND_BITS, cosine, normalise, rank, round};
+pub use bert::{Bert, CALIBRATION_FILE, Config, Embeddings, Query, QueryShape, calibration_file};
+pub use embedding::{MAX_ROUND_BITS, cosine, normalize, rank, round};
 pub use error::{Error, Result};
+pub use hf::tokenizer::{Tokenizer, Tokens};
 
 /// Lower-case hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {

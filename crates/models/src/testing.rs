@@ -19,7 +19,7 @@ const WORDS: [&str; 11] = ["the", "a", "cat", "dog", "sat", "ran", "on", "mat", 
 #[derive(Clone, Debug)]
 pub struct TinyBert {
     /// Features of a token.
-    pub hidden: usize,
+    pub width: usize,
     /// Encoder layers.
     pub layers: usize,
     /// Attention heads.
@@ -41,7 +41,7 @@ pub struct TinyBert {
 impl Default for TinyBert {
     fn default() -> Self {
         TinyBert {
-            hidden: 8,
+            width: 8,
             layers: 2,
             heads: 2,
             intermediate: 16,
@@ -72,7 +72,7 @@ impl TinyBert {
     pub fn config(&self) -> String {
         serde_json::json!({
             "model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": 1e-12,
-            "hidden_size": self.hidden, "num_hidden_layers": self.layers, "num_attention_heads": self.heads,
+            "hidden_size": self.width, "num_hidden_layers": self.layers, "num_attention_heads": self.heads,
             "intermediate_size": self.intermediate, "max_position_embeddings": self.positions,
             "vocab_size": 5 + WORDS.len(), "type_vocab_size": 2
         })
@@ -81,7 +81,7 @@ impl TinyBert {
 
     /// Every tensor by its name in the file; change it before [`write_tensors`] to make a damaged model.
     pub fn tensors(&self) -> BTreeMap<String, Stored> {
-        let (d, f) = (self.hidden, self.intermediate);
+        let (d, f) = (self.width, self.intermediate);
         let mut maker = Maker { model: self, state: self.seed, tensors: BTreeMap::new() };
         for (name, rows) in [("word", 5 + WORDS.len()), ("position", self.positions), ("token_type", 2)] {
             maker.random(&format!("embeddings.{name}_embeddings.weight"), &[rows, d], 1.0, 0.0);

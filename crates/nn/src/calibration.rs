@@ -90,11 +90,12 @@ pub struct InverseCalibration {
     pub schedule: Vec<f64>,
 }
 
-/// Softmax by normalise-and-square: `exp(s / 2^k)` normalised and squared `k` times.
+/// Softmax by normalize-and-square: `exp(s / 2^k)` normalized and squared `k` times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SoftmaxCalibration {
     /// k.
-    pub normalise_and_square_rounds: u32,
+    #[serde(rename = "normalise_and_square_rounds")]
+    pub normalize_and_square_rounds: u32,
     /// `2^-k`, by which scores are multiplied.
     pub score_scale: f64,
     /// For each head what is subtracted from the keys (after `score_scale`): it shifts rows and changes no
@@ -128,7 +129,7 @@ pub struct NormCalibration {
     pub var_range: (f64, f64),
     /// Chebyshev coefficients of `1/sqrt` on the range.
     pub cheb: Vec<f64>,
-    /// Factor on token 0 ahead of the normalisation, which LayerNorm cancels: CLS has a variance far above
+    /// Factor on token 0 ahead of the normalization, which LayerNorm cancels: CLS has a variance far above
     /// the others'.
     pub token0_scale: f64,
 }
@@ -237,8 +238,8 @@ impl SoftmaxCalibration {
         check_range((exp.a, exp.b), "softmax.exp_poly")?;
         check_coefficients(&exp.cheb, "softmax.exp_poly.cheb")?;
         ensure(exp.squarings <= 8, "softmax.exp_poly", || format!("{} squarings", exp.squarings))?;
-        let k = self.normalise_and_square_rounds;
-        ensure(k <= 4, "softmax", || format!("{k} rounds of normalise and square"))?;
+        let k = self.normalize_and_square_rounds;
+        ensure(k <= 4, "softmax", || format!("{k} rounds of normalize and square"))?;
         let scale = 0.5f64.powi(k as i32);
         ensure((self.score_scale - scale).abs() < 1e-12, "softmax.score_scale", || {
             format!("{} for {k} rounds; it must be {scale}", self.score_scale)

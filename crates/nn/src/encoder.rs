@@ -1,15 +1,15 @@
 //! A Transformer encoder (post-LayerNorm, as BERT) assembled from layers.
 //!
 //! Constants are folded into weights wherever that saves a level: `1/sqrt(G)`, the score scale and the
-//! normalisation of the exponential's input into queries and keys, that of the activation's input into the
+//! normalization of the exponential's input into queries and keys, that of the activation's input into the
 //! feed-forward network's first matrix, the factors on token 0 into LayerNorm's weights and the activation's
 //! coefficients.
 
 use crate::bootstraps::ValueId;
 use crate::calibration::{Calibration, LayerCalibration};
 use crate::layers::{
-    Attend, Exp, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalise, Residual, RowSum, Scale,
-    Scores, Square,
+    Attend, Exp, GammaBeta, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalize, Residual,
+    RowSum, Scores, Square,
 };
 use crate::network::Network;
 use crate::{Content, Error, Layout, MODEL, Result, Tensor};
@@ -84,7 +84,7 @@ pub struct EncoderWeights {
 impl EncoderWeights {
     /// Checks shapes and values against a layout.
     pub fn check(&self, layout: &Layout) -> Result<()> {
-        let (d, f) = (layout.dim(), layout.hidden());
+        let (d, f) = (layout.width(), layout.intermediate());
         for (i, w) in self.layers.iter().enumerate() {
             let affine = [
                 (&w.query, "query", d, d),
@@ -102,12 +102,12 @@ impl EncoderWeights {
     }
 }
 
-/// What the encoder ends with.
+/// How the embeddings of the tokens become the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Head {
-    /// The embeddings of all tokens.
-    Tokens,
-    /// Their mean.
+pub enum Pooling {
+    /// Not at all: the result is a row for each token.
+    None,
+    /// By their mean, one row.
     Mean,
 }
 
@@ -118,7 +118,7 @@ pub fn encoder(
     layout: &Layout,
     weights: &EncoderWeights,
     calibration: &Calibration,
-    head: Head,
+    pooling: Pooling,
 ) -> Result<Network> {
     weights.check(layout)?;
     calibration.validate(None, weights.layers.len(), layout.heads(), layout.head_dim())?;
@@ -132,7 +132,7 @@ pub fn encoder(
         let (up_input, residual) = builder.norm1(x, context)?;
         x = builder.feed_forward(up_input, residual)?;
     }
-    if head == Head::Mean {
+    if pooling == Pooling::Mean {
         x = network.add("pooling", MeanPool::new(layout), &[x], &[f64::INFINITY])?[0];
     }
     Ok(network.finish(x))
@@ -162,7 +162,7 @@ impl Builder<'_> {
         Linear::new(name, self.layout, ports, map.weight.clone(), map.bias.clone(), first_bias)
     }
 
-    /// Queries and keys whose product is the normalised score, up to a constant of the row.
+    /// Queries and keys whose product is the normalized score, up to a constant of the row.
     fn queries_and_keys(&self) -> Result<(Linear, f64)> {
         let (s, head_dim) = (&self.constants.softmax, self.layout.head_dim());
         let exp = &s.exp_poly;
@@ -194,7 +194,7 @@ impl Builder<'_> {
         Scores::new(self.layout, constants, slope, exp.idle_score())
     }
 
-    /// From the layer's input to the normalised context.
+    /// From the layer's input to the normalized context.
     fn attention(&mut self, x: ValueId) -> Result<ValueId> {
         let (layout, s, bounds) = (self.layout, &self.constants.softmax, self.constants.bounds);
         let (projection, bound) = self.queries_and_keys()?;
@@ -205,22 +205,22 @@ impl Builder<'_> {
         let mut weights = self.one(exp, &[score], 1.0)?;
         let first = (s.inv0.schedule.as_slice(), s.inv0.eps);
         let next = (s.next_schedule(layout.tokens())?, 1.0 / layout.tokens() as f64);
-        for round in 0..s.normalise_and_square_rounds {
+        for round in 0..s.normalize_and_square_rounds {
             let (schedule, smallest) = if round == 0 { first } else { next };
             let sum = self.one(RowSum::new(layout), &[weights], 1.0)?;
             // Inverses span too many magnitudes for the absolute error of a bootstrap.
             let inverse = self.one(Inverse::new(layout, schedule, smallest), &[sum], f64::INFINITY)?;
-            weights = self.one(Normalise::scores(layout), &[weights, inverse], 1.0)?;
+            weights = self.one(Normalize::scores(layout), &[weights, inverse], 1.0)?;
             weights = self.one(Square::new(layout), &[weights], 1.0)?;
         }
-        let (schedule, smallest) = if s.normalise_and_square_rounds == 0 { first } else { next };
+        let (schedule, smallest) = if s.normalize_and_square_rounds == 0 { first } else { next };
         let sum = self.one(RowSum::new(layout), &[weights], 1.0)?;
         let map = &self.weights.value;
         let value = self.linear("value", (MODEL, MODEL), map, map.bias.clone())?;
         let value = self.one(value, &[x], bounds.context)?;
         let context = self.one(Attend::new(layout)?, &[weights, value], bounds.context)?;
         let inverse = self.one(Inverse::new(layout, schedule, smallest), &[sum], f64::INFINITY)?;
-        self.one(Normalise::context(layout), &[context, inverse], bounds.context)
+        self.one(Normalize::context(layout), &[context, inverse], bounds.context)
     }
 
     /// A LayerNorm of which row 0 comes multiplied by `first_scale` in effect; the outputs have row 0
@@ -241,9 +241,13 @@ impl Builder<'_> {
         let largest = constants.var_range.0.sqrt().recip();
         let inverse = self.one(InverseSqrt::new(self.layout, constants)?, &[made[1]], largest)?;
         let bounds = vec![bound; versions.len()];
-        let scale =
-            Scale::new(self.layout, (weights.gamma.clone(), weights.beta.clone()), first_scale, versions)?;
-        self.network.add(&self.group, scale, &[made[0], inverse], &bounds)
+        let gamma_beta = GammaBeta::new(
+            self.layout,
+            (weights.gamma.clone(), weights.beta.clone()),
+            first_scale,
+            versions,
+        )?;
+        self.network.add(&self.group, gamma_beta, &[made[0], inverse], &bounds)
     }
 
     /// Attention output, residual and the first LayerNorm: the feed-forward network's input and the next
@@ -265,20 +269,21 @@ impl Builder<'_> {
     fn feed_forward(&mut self, x: ValueId, residual: ValueId) -> Result<ValueId> {
         let (c, w) = (self.constants, self.weights);
         let (g, first_scale) = (&c.gelu, c.ln2.token0_scale);
-        let normalise = |bias: &[f64], (a, b): (f64, f64)| -> Vec<f64> {
+        let normalize = |bias: &[f64], (a, b): (f64, f64)| -> Vec<f64> {
             bias.iter().map(|v| (2.0 * v - a - b) / (b - a)).collect()
         };
         let up = Affine {
             weight: w.up.weight.map(|_, v| v * 2.0 / (g.range.1 - g.range.0)),
-            bias: normalise(&w.up.bias, g.range),
+            bias: normalize(&w.up.bias, g.range),
         };
-        let up = self.linear("up", (MODEL, Content::Hidden), &up, normalise(&w.up.bias, g.token0.range))?;
-        let hidden = self.one(up, &[x], 1.0)?;
+        let up =
+            self.linear("up", (MODEL, Content::Intermediate), &up, normalize(&w.up.bias, g.token0.range))?;
+        let inner = self.one(up, &[x], 1.0)?;
         let first = g.token0.cheb.iter().map(|v| v * first_scale).collect();
         let gelu = Gelu::new(self.layout, g.cheb.clone(), first)?;
-        let active = self.one(gelu, &[hidden], c.bounds.gelu)?;
+        let active = self.one(gelu, &[inner], c.bounds.gelu)?;
         let first_bias = w.down.bias.iter().map(|v| v * first_scale).collect();
-        let down = self.linear("down", (Content::Hidden, MODEL), &w.down, first_bias)?;
+        let down = self.linear("down", (Content::Intermediate, MODEL), &w.down, first_bias)?;
         let output = self.one(down, &[active], c.bounds.feed_forward)?;
         let sum = self.one(Residual::new(self.layout), &[residual, output], c.residual_bound)?;
         Ok(self.norm(sum, true, 1.0, vec![1.0], c.bounds.input)?[0])

@@ -10,8 +10,8 @@ mod softmax;
 
 pub use activation::Gelu;
 pub use attention::{Attend, Scores};
-pub use layer_norm::{InverseSqrt, Moments, Scale};
+pub use layer_norm::{GammaBeta, InverseSqrt, Moments};
 pub use linear::Linear;
 pub use pooling::MeanPool;
 pub use residual::Residual;
-pub use softmax::{Exp, Inverse, Normalise, RowSum, Square};
+pub use softmax::{Exp, Inverse, Normalize, RowSum, Square};

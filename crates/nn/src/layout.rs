@@ -1,33 +1,33 @@
 //! Where each value of a matrix sits in the slots: packing P3, token-slow.
 
-use crate::{Content, Error, Result, Tensor};
+use crate::{Axis, Content, Error, MODEL, Result, Tensor};
 
 /// The token-slow packing of a Transformer's matrices (decision 0003).
 ///
 /// With `S` slots and `T` padded tokens (a power of two) a ciphertext holds `Fb = S/T` features of every
 /// token: slot `t * Fb + f`. A head of dimension `G = D/H` has its coordinate `g` and its head `h` inside a
 /// block interleaved, `f = g * hb + h` with `hb = Fb/G` heads a ciphertext, so that a shift by `hb` slots
-/// moves to the next coordinate of every head at once. Hidden features stand in their own order. Slots
+/// moves to the next coordinate of every head at once. Intermediate features stand in their own order. Slots
 /// without a feature or a token hold zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     slots: usize,
     tokens: usize,
-    dim: usize,
+    width: usize,
     heads: usize,
-    hidden: usize,
+    intermediate: usize,
 }
 
 impl Layout {
-    /// A layout of `tokens` padded tokens, `dim` features in `heads` heads and `hidden` features of the
+    /// A layout of `tokens` padded tokens, `width` features in `heads` heads and `intermediate` features of the
     /// feed-forward network, in `slots` slots. Slots, tokens and the head dimension are powers of two; a
     /// block must hold a head, and there must be at least as many tokens as coordinates in a head.
-    pub fn new(slots: usize, tokens: usize, dim: usize, heads: usize, hidden: usize) -> Result<Self> {
+    pub fn new(slots: usize, tokens: usize, width: usize, heads: usize, intermediate: usize) -> Result<Self> {
         let fail = |why: String| Err(Error::Layout(why));
-        if heads == 0 || dim == 0 || hidden == 0 || !dim.is_multiple_of(heads) {
-            return fail(format!("{dim} features in {heads} heads, {hidden} hidden features"));
+        if heads == 0 || width == 0 || intermediate == 0 || !width.is_multiple_of(heads) {
+            return fail(format!("{width} features in {heads} heads, {intermediate} intermediate features"));
         }
-        let head_dim = dim / heads;
+        let head_dim = width / heads;
         for (what, n) in [("slots", slots), ("padded tokens", tokens), ("the head dimension", head_dim)] {
             if !n.is_power_of_two() {
                 return fail(format!("{what} = {n} is not a power of two"));
@@ -44,7 +44,7 @@ impl Layout {
                 "{tokens} tokens of head dimension {head_dim} in {slots} slots; at most {limit}"
             ));
         }
-        Ok(Self { slots, tokens, dim, heads, hidden })
+        Ok(Self { slots, tokens, width, heads, intermediate })
     }
 
     /// Number of slots, S.
@@ -58,8 +58,8 @@ impl Layout {
     }
 
     /// Number of model features, D.
-    pub fn dim(&self) -> usize {
-        self.dim
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     /// Number of heads, H.
@@ -67,9 +67,9 @@ impl Layout {
         self.heads
     }
 
-    /// Number of hidden features, F.
-    pub fn hidden(&self) -> usize {
-        self.hidden
+    /// Number of intermediate features, F.
+    pub fn intermediate(&self) -> usize {
+        self.intermediate
     }
 
     /// Slots of one token in one ciphertext, Fb: the period of a weight vector.
@@ -79,7 +79,7 @@ impl Layout {
 
     /// Coordinates of a head, G = D/H: also how many key offsets one ciphertext of scores holds.
     pub fn head_dim(&self) -> usize {
-        self.dim / self.heads
+        self.width / self.heads
     }
 
     /// Heads in one ciphertext, hb.
@@ -92,9 +92,9 @@ impl Layout {
         self.heads.div_ceil(self.heads_per_block())
     }
 
-    /// Ciphertexts of a matrix of hidden features.
-    pub fn hidden_blocks(&self) -> usize {
-        self.hidden.div_ceil(self.block())
+    /// Ciphertexts of a matrix of intermediate features.
+    pub fn intermediate_blocks(&self) -> usize {
+        self.intermediate.div_ceil(self.block())
     }
 
     /// Ciphertexts of the scores of one block of heads, T/G: one for every `G` key offsets.
@@ -118,10 +118,10 @@ impl Layout {
         Some(self.head(j, f)? * self.head_dim() + self.coordinate(f))
     }
 
-    /// The hidden feature at local feature `f` of block `j`.
-    pub fn hidden_feature(&self, j: usize, f: usize) -> Option<usize> {
+    /// The intermediate feature at local feature `f` of block `j`.
+    pub fn intermediate_feature(&self, j: usize, f: usize) -> Option<usize> {
         let feature = j * self.block() + f;
-        (feature < self.hidden).then_some(feature)
+        (feature < self.intermediate).then_some(feature)
     }
 
     /// The slot of local feature `f` of token `t`.
@@ -148,9 +148,9 @@ impl Layout {
         match content {
             Content::Model { .. } => {
                 let (part, j) = (j / self.model_blocks(), j % self.model_blocks());
-                Some(part * self.dim + self.model_feature(j, f)?)
+                Some(part * self.width + self.model_feature(j, f)?)
             }
-            Content::Hidden => self.hidden_feature(j, f),
+            Content::Intermediate => self.intermediate_feature(j, f),
             Content::Scores => {
                 let (j, i) = (j / self.offset_blocks(), j % self.offset_blocks());
                 Some(self.head(j, f)? * self.tokens + self.key(i, t, f))
@@ -165,22 +165,28 @@ impl Layout {
         (t + i * self.head_dim() + self.coordinate(f)) % self.tokens
     }
 
+    /// The axes of a tensor's ciphertexts and their lengths, the last fastest. A single matrix has no axis of parts.
+    pub fn axes(&self, content: Content) -> Vec<(Axis, usize)> {
+        let heads = (Axis::Head, self.model_blocks());
+        match content {
+            MODEL | Content::RowSums => vec![heads],
+            Content::Model { parts } => vec![(Axis::Part, parts), heads],
+            Content::Intermediate => vec![(Axis::Feature, self.intermediate_blocks())],
+            Content::Scores => vec![heads, (Axis::Token, self.offset_blocks())],
+            Content::TokenStats => vec![],
+        }
+    }
+
     /// Number of ciphertexts of a tensor.
     pub fn blocks(&self, content: Content) -> usize {
-        match content {
-            Content::Model { parts } => parts * self.model_blocks(),
-            Content::Hidden => self.hidden_blocks(),
-            Content::Scores => self.model_blocks() * self.offset_blocks(),
-            Content::RowSums => self.model_blocks(),
-            Content::TokenStats => 1,
-        }
+        self.axes(content).iter().map(|(_, length)| length).product()
     }
 
     /// Number of columns of a plain tensor.
     pub fn columns(&self, content: Content) -> usize {
         match content {
-            Content::Model { parts } => parts * self.dim,
-            Content::Hidden => self.hidden,
+            Content::Model { parts } => parts * self.width,
+            Content::Intermediate => self.intermediate,
             Content::Scores => self.heads * self.tokens,
             Content::RowSums => self.heads,
             Content::TokenStats => 1,

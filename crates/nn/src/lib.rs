@@ -59,13 +59,13 @@ pub use calibration::{
     Bounds, Calibration, ExpPolynomial, GeluCalibration, InverseCalibration, LayerCalibration,
     NormCalibration, SoftmaxCalibration, TokenZero,
 };
-pub use encoder::{Affine, EncoderWeights, Head, LayerWeights, Norm, encoder};
+pub use encoder::{Affine, EncoderWeights, LayerWeights, Norm, Pooling, encoder};
 pub use error::{Error, Result};
 pub use layer::{CheckReport, Layer, Port, ValidRange, check, decrypt, encrypt};
 pub use layers::{
-    Attend, Exp, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalise, Residual, RowSum, Scale,
-    Scores, Square,
+    Attend, Exp, GammaBeta, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalize, Residual,
+    RowSum, Scores, Square,
 };
 pub use layout::Layout;
 pub use network::{Excursion, Network, Observer, PlainRun, StageInfo};
-pub use tensor::{Content, CtTensor, MODEL, Tensor, largest};
+pub use tensor::{Axis, Content, CtTensor, MODEL, Tensor, largest};

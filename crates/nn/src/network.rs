@@ -192,7 +192,7 @@ impl Network {
                 let outside = |v: f64| (v - range.high).max(range.low - v);
                 let data = inputs[range.input].data().iter().copied();
                 let worst = data.max_by(|a, b| outside(*a).total_cmp(&outside(*b)));
-                // Rounding of the normalisation is not an excursion; NaN is.
+                // Rounding of the normalization is not an excursion; NaN is.
                 if let Some(value) = worst.filter(|v| v.is_nan() || outside(*v) > 1e-9) {
                     let stage = format!("{}, {}", node.group, node.layer.name());
                     excursions.push(Excursion { stage, value, range: (range.low, range.high) });
@@ -339,8 +339,7 @@ impl Network {
         let mut inputs = vec![];
         for (id, port) in node.inputs.iter().zip(node.layer.inputs()) {
             let (x, level) = (&values[id], step.level.up(port.above));
-            let blocks = x.blocks().iter().map(|b| bring(ev, b, level)).collect::<Result<_>>()?;
-            inputs.push(x.with(x.content(), blocks)?);
+            inputs.push(x.map(|_, block| bring(ev, block, level))?);
         }
         let outputs = node.layer.forward(ev, &inputs.iter().collect::<Vec<_>>())?;
         values.extend(node.outputs.iter().copied().zip(outputs));
@@ -375,10 +374,9 @@ impl Network {
                 }
             }
         }
-        let mut fresh = fresh.into_iter();
         for id in ids {
             let x = &values[id];
-            let refreshed = x.with(x.content(), fresh.by_ref().take(x.blocks().len()).collect())?;
+            let refreshed = x.with(x.content(), fresh.drain(..x.blocks().len()).collect())?;
             values.insert(*id, refreshed);
         }
         Ok(())

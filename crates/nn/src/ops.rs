@@ -24,6 +24,12 @@ pub(crate) fn mul_vector(ev: &Evaluator, x: &Ciphertext, values: &[f64]) -> Resu
     Ok(ev.rescale(&mul_vector_lazy(ev, x, values)?)?)
 }
 
+/// The sum of the blocks along an axis, of which there is at least one.
+pub(crate) fn total(ev: &Evaluator, blocks: &[Ciphertext]) -> Result<Ciphertext> {
+    let (first, rest) = blocks.split_first().expect("axes are not empty");
+    Ok(rest.iter().try_fold(first.clone(), |sum, block| ev.add(&sum, block))?)
+}
+
 /// `x` summed over `width` rotations by multiples of `step`: `sum_i rot(x, i * step)`, `width` a power of
 /// two.
 pub(crate) fn sum_steps(ev: &Evaluator, x: &Ciphertext, step: i64, width: usize) -> Result<Ciphertext> {

@@ -138,22 +138,49 @@ pub fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().map(f64::abs).max_by(f64::total_cmp).unwrap_or(0.0)
 }
 
-/// What the blocks of a tensor mean: their axes.
+/// An axis along which the ciphertexts of a tensor stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// Matrices side by side.
+    Part,
+    /// Blocks of heads, hence of model features.
+    Head,
+    /// Blocks of intermediate features.
+    Feature,
+    /// Blocks of key tokens, as offsets from the query.
+    Token,
+}
+
+/// What the blocks of a tensor mean: their axes, the last fastest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// `parts` matrices of model features after one another (query and key, say). Axes: part, feature block.
+    /// `parts` matrices of model features after one another (query and key, say). Axes: part, head.
     Model {
         /// Number of matrices.
         parts: usize,
     },
-    /// Features of the feed-forward network. Axis: feature block.
-    Hidden,
-    /// Attention scores. Axes: block of heads, block of key offsets.
+    /// Features between the two matrices of the feed-forward network. Axis: feature.
+    Intermediate,
+    /// Attention scores. Axes: head, token.
     Scores,
-    /// One value for each token and head, in all slots of the head. Axis: block of heads.
+    /// One value for each token and head, in all slots of the head. Axis: head.
     RowSums,
-    /// One value for each token, in all its slots. One ciphertext.
+    /// One value for each token, in all its slots. No axis: one ciphertext.
     TokenStats,
+}
+
+impl Content {
+    /// What is left when the blocks along `axis` are brought together in one; `None` without such an axis.
+    fn without(self, axis: Axis) -> Option<Self> {
+        match (self, axis) {
+            (Self::Model { .. }, Axis::Part) => Some(MODEL),
+            (Self::Scores, Axis::Token) => Some(Self::RowSums),
+            (MODEL | Self::RowSums, Axis::Head) | (Self::Intermediate, Axis::Feature) => {
+                Some(Self::TokenStats)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// One matrix of model features.
@@ -239,5 +266,56 @@ impl CtTensor {
     /// A tensor of the same tokens with other blocks.
     pub fn with(&self, content: Content, blocks: Vec<Ciphertext>) -> Result<Self> {
         Self::new(&self.layout, content, self.rows, blocks)
+    }
+
+    /// The same blocks as a tensor of `rows` tokens: for layers that bring the tokens together.
+    pub fn with_rows(self, rows: usize) -> Result<Self> {
+        Self::new(&self.layout, self.content, rows, self.blocks)
+    }
+
+    /// Each block on its own: `f` of its number and the block.
+    pub fn map(&self, mut f: impl FnMut(usize, &Ciphertext) -> Result<Ciphertext>) -> Result<Self> {
+        let blocks = self.blocks.iter().enumerate().map(|(j, block)| f(j, block));
+        self.with(self.content, blocks.collect::<Result<_>>()?)
+    }
+
+    /// Each block with the one of `other` at its place: `f` of the block's number and the two. A tensor without the last
+    /// axes of this one is repeated along them: the row sums along the tokens of scores, the statistics of tokens along
+    /// all axes.
+    pub fn zip(
+        &self,
+        other: &Self,
+        mut f: impl FnMut(usize, &Ciphertext, &Ciphertext) -> Result<Ciphertext>,
+    ) -> Result<Self> {
+        let (mine, others) = (self.layout.axes(self.content), self.layout.axes(other.content));
+        if self.layout != other.layout || self.rows != other.rows || !mine.starts_with(&others) {
+            return Err(Error::Shape {
+                what: format!("a tensor beside one of {:?}, {} rows", self.content, self.rows),
+                want: format!("the same layout and rows, and the first of the axes {mine:?}"),
+                have: format!("{:?}, {} rows, axes {others:?}", other.content, other.rows),
+            });
+        }
+        let repeated = self.blocks.len() / other.blocks.len();
+        self.map(|j, block| f(j, block, &other.blocks[j / repeated]))
+    }
+
+    /// The blocks along the last axis, which must be `axis`, brought together: `f` of the number of the new block and of
+    /// those that it replaces, at least one.
+    pub fn fold(
+        &self,
+        axis: Axis,
+        mut f: impl FnMut(usize, &[Ciphertext]) -> Result<Ciphertext>,
+    ) -> Result<Self> {
+        let axes = self.layout.axes(self.content);
+        let content = self.content.without(axis).filter(|_| axes.last().is_some_and(|last| last.0 == axis));
+        let (Some(content), Some((_, length))) = (content, axes.last()) else {
+            return Err(Error::Shape {
+                what: format!("a tensor folded along {axis:?}"),
+                want: format!("{axis:?} as its last axis"),
+                have: format!("{:?}, axes {axes:?}", self.content),
+            });
+        };
+        let lines = self.blocks.chunks_exact(*length).enumerate().map(|(j, line)| f(j, line));
+        self.with(content, lines.collect::<Result<_>>()?)
     }
 }

@@ -24,7 +24,7 @@ impl Target for ConfigFile {
     fn run(&self, input: &[u8]) -> Outcome {
         self.0.write("config.json", input);
         let Ok(config) = Config::load(self.0.path()) else { return Outcome::Refused };
-        assert!(config.head_size() * config.heads == config.hidden);
+        assert!(config.head_size() * config.heads == config.width);
         if input.len().is_multiple_of(4)
             && let Ok(bert) = Bert::load(self.0.path())
         {

@@ -179,8 +179,8 @@ fn every_declared_key_is_used() {
     let galois = |keys: KeyRequest| maps.iter().fold(keys, |keys, (map, level)| keys.galois(*map, *level));
     for (request, what) in [
         (galois(empty().relinearize(relinearize)), "encapsulation"),
-        (galois(empty().encapsulation()), "relinearisation"),
-        (galois(empty().encapsulation().relinearize(relinearize.down(1).unwrap())), "relinearisation"),
+        (galois(empty().encapsulation()), "relinearization"),
+        (galois(empty().encapsulation().relinearize(relinearize.down(1).unwrap())), "relinearization"),
     ] {
         assert!(attempt(&request).unwrap_err().to_string().contains(what));
     }

@@ -101,7 +101,7 @@ fn a_missing_key_or_level_is_an_error() {
     let cube = Polynomial::interpolate(|x| x * x * x, 3, (-1.0, 1.0)).unwrap();
     let x = s.encrypt_real(&[0.5], Level(3));
     let without = s.evaluator(&KeyRequest::new(s.ctx.params().n()));
-    assert!(cube.evaluate(&without, &x).unwrap_err().to_string().contains("relinearisation"));
+    assert!(cube.evaluate(&without, &x).unwrap_err().to_string().contains("relinearization"));
     let low = s.evaluator(&cube.keys(s.ctx.params(), Level(2)));
     assert!(cube.evaluate(&low, &x).is_err());
     let x = low.drop_to(&x, Level(1)).unwrap();

@@ -98,7 +98,7 @@ impl KeyGenerator {
                 .into());
             }
         };
-        Ok(EvaluationKeys { id: secret.id, relinearization, galois, encapsulation })
+        Ok(EvaluationKeys { id: secret.id, n: params.n(), relinearization, galois, encapsulation })
     }
 
     fn relinearization(&self, secret: &SecretKey, level: Level) -> Result<SwitchingKey> {

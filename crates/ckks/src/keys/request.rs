@@ -43,15 +43,19 @@ impl KeyRequest {
     /// Also rotations by `steps` slots up to `level`.
     #[must_use]
     pub fn rotation(self, steps: i64, level: Level) -> Self {
-        let map = Galois::rotation(steps, self.n);
-        self.galois(map, level)
+        self.map(|n| Galois::rotation(steps, n), level)
     }
 
     /// Also complex conjugation up to `level`.
     #[must_use]
     pub fn conjugation(self, level: Level) -> Self {
-        let map = Galois::conjugation(self.n);
-        self.galois(map, level)
+        self.map(Galois::conjugation, level)
+    }
+
+    /// No ring has a degree that is no power of two: such a request is refused when it is checked.
+    fn map(self, of: impl Fn(usize) -> Galois, level: Level) -> Self {
+        let n = self.n;
+        if n.is_power_of_two() && n > 1 { self.galois(of(n), level) } else { self }
     }
 
     /// Also the keys of a bootstrap's ModRaise.
@@ -76,7 +80,7 @@ impl KeyRequest {
         self.galois.iter().map(|(m, l)| (*m, *l))
     }
 
-    /// The level of the relinearisation key asked for.
+    /// The level of the relinearization key asked for.
     pub fn relinearization_level(&self) -> Option<Level> {
         self.relinearization
     }

@@ -151,7 +151,13 @@ impl EvaluationKeys {
     /// Reads what [`EvaluationKeys::write`] wrote.
     pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
         let (mut source, id) = Source::open(reader, Kind::EvaluationKeys, ctx.params())?;
-        let mut keys = Self { id, relinearization: None, galois: Default::default(), encapsulation: None };
+        let mut keys = Self {
+            id,
+            n: ctx.params().n(),
+            relinearization: None,
+            galois: Default::default(),
+            encapsulation: None,
+        };
         let (mut to_sparse, mut to_dense) = (None, None);
         each_entry(&mut source, ctx.params(), |source, entry| {
             let poly = take_pairs(source, ctx, &entry.basis, entry.count, &entry.seed)?;

@@ -109,7 +109,7 @@ fn masks_and_keys_are_uniform() {
     let by_public = || public.encrypt(&t.ctx, &zero, &t.seed()).unwrap();
     let ciphertexts = [by_secret(), by_secret(), by_public(), by_public()];
     let keys: Vec<_> = t.ev.keys().switching_keys().collect();
-    assert_eq!(keys.len(), 4, "relinearisation, rotation, to the sparse secret and back");
+    assert_eq!(keys.len(), 4, "relinearization, rotation, to the sparse secret and back");
     assert_eq!(keys[2].poly().basis(), &t.ctx.params().encapsulation_basis());
     assert_eq!(keys[3].poly().basis(), &t.ctx.params().extended_basis(t.ctx.params().max_level()));
 

@@ -97,7 +97,7 @@ fn periodic_plaintexts_multiply_like_full_ones() {
 }
 
 #[test]
-fn sums_of_products_relinearise_once() {
+fn sums_of_products_relinearize_once() {
     let t = setup();
     let v: Vec<_> = (0..6).map(|i| random_values(512, SEED + i)).collect();
     let c: Vec<Ciphertext> = v.iter().map(|v| t.encrypt(v)).collect();
@@ -173,7 +173,7 @@ fn products_without_rescale_multiply_the_scales() {
 
 /// `factor * (a b + z) + c` with one key switch, one rounding, and `z` from a level above.
 #[test]
-fn terms_and_constants_join_a_product_before_its_relinearisation() {
+fn terms_and_constants_join_a_product_before_its_relinearization() {
     let t = setup();
     let (a, b, z) = (random_values(512, SEED), random_values(512, SEED + 1), random_values(512, SEED + 2));
     let (x, y) = (t.encrypt_at(&a, Level(6)), t.encrypt_at(&b, Level(4)));

@@ -343,3 +343,15 @@ fn requests_of_another_ring() {
     }
     assert!(t.generator.evaluation_keys(&t.secret, &own.merge(&KeyRequest::new(n))).is_ok());
 }
+
+/// A degree that no ring has divided by zero; keys for nothing in particular know their ring.
+#[test]
+fn requests_of_no_ring() {
+    let t = setup();
+    for n in [0, 1, 3, 12, usize::MAX] {
+        let request = KeyRequest::new(n).rotation(1, TOP).conjugation(TOP);
+        assert!(matches!(request.check(t.ctx.params()), Err(Error::WrongRing { have, .. }) if have == n));
+    }
+    let none = t.generator.evaluation_keys(&t.secret, &KeyRequest::new(t.ctx.params().n())).unwrap();
+    assert!(none.contents().rotation(1, TOP).check(t.ctx.params()).is_ok());
+}

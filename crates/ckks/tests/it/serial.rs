@@ -192,7 +192,7 @@ fn encapsulation_keys_of_the_wrong_level_are_refused() {
         let reason = reason(patched);
         assert!(reason.contains("level") && !reason.contains("checksum"), "{reason}");
     }
-    // The other key one level lower, whole: a relinearisation key under the tag of the way back, which ends
+    // The other key one level lower, whole: a relinearization key under the tag of the way back, which ends
     // the file.
     let entry = |level| {
         let request = KeyRequest::new(t.ctx.params().n()).relinearize(level);

@@ -65,7 +65,7 @@ fn check(name: &str, got: &str, want: &str) {
 }
 
 #[test]
-fn launches_of_a_relinearisation() {
+fn launches_of_a_relinearization() {
     let got = trace(
         levelled(),
         |r| r.relinearize(Level(4)),

@@ -159,8 +159,8 @@ impl Random {
 
 fn random_data(dev: &Device, shape: &Shape, random: &mut Random) -> Data {
     let moduli: Vec<u64> = shape.basis().iter().map(|l| dev.rns().modulus(l).value()).collect();
-    let rows = (0..shape.batch()).flat_map(|_| moduli.clone());
-    let words = rows.flat_map(|q| (0..shape.n()).map(|_| random.residue(q)).collect::<Vec<_>>()).collect();
+    // Counted in words: polynomials without limbs may be more than can be counted.
+    let words = (0..shape.words()).map(|i| random.residue(moduli[i / shape.n() % moduli.len()])).collect();
     Data { shape: shape.clone(), words }
 }
 

@@ -121,7 +121,8 @@ impl Reference {
         (first, count): (usize, usize),
         ins: &[Run<'_>],
     ) {
-        for poly in 0..count {
+        // Without limbs there is nothing to write, for however many polynomials.
+        for poly in 0..if limbs.is_empty() { 0 } else { count } {
             let n = out.shape.n();
             // In place, the output is the first input.
             let input = |limb| match ins.first() {

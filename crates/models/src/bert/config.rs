@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::files;
+use crate::hf::files;
 
 /// Largest dimension accepted, so that products of two stay far from overflow. BERT-large has 4096 and a
 /// vocabulary of 30 522, multilingual ones 250 000.
@@ -14,11 +14,11 @@ const MAX_LAYERS: usize = 256;
 
 /// The shape of a BERT encoder, as in `config.json`; every value has been checked.
 ///
-/// `heads` divides `hidden`; all sizes are at least 1; `layer_norm_eps` is positive and below 1.
+/// `heads` divides `width`; all sizes are at least 1; `layer_norm_eps` is positive and below 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Features of a token between layers.
-    pub hidden: usize,
+    pub width: usize,
     /// Encoder layers.
     pub layers: usize,
     /// Attention heads.
@@ -84,7 +84,7 @@ impl Config {
         let raw: Raw = serde_json::from_slice(text).map_err(|e| format!("not a BERT configuration ({e})"))?;
         raw.check_kind()?;
         let config = Config {
-            hidden: raw.hidden_size,
+            width: raw.hidden_size,
             layers: raw.num_hidden_layers,
             heads: raw.num_attention_heads,
             intermediate: raw.intermediate_size,
@@ -99,7 +99,7 @@ impl Config {
 
     fn check(&self) -> std::result::Result<(), String> {
         let sizes = [
-            ("hidden_size", self.hidden, MAX_DIMENSION),
+            ("hidden_size", self.width, MAX_DIMENSION),
             ("num_hidden_layers", self.layers, MAX_LAYERS),
             ("num_attention_heads", self.heads, MAX_DIMENSION),
             ("intermediate_size", self.intermediate, MAX_DIMENSION),
@@ -112,10 +112,10 @@ impl Config {
                 return Err(format!("{name} is {value}; it must be from 1 to {max}"));
             }
         }
-        if !self.hidden.is_multiple_of(self.heads) {
+        if !self.width.is_multiple_of(self.heads) {
             return Err(format!(
                 "num_attention_heads {} does not divide hidden_size {}; one of the two is wrong",
-                self.heads, self.hidden
+                self.heads, self.width
             ));
         }
         if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
@@ -126,7 +126,7 @@ impl Config {
 
     /// Features of one head.
     pub fn head_size(&self) -> usize {
-        self.hidden / self.heads
+        self.width / self.heads
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_good_configuration_is_read() {
         let c = Config::parse(GOOD.as_bytes()).unwrap();
-        assert_eq!((c.hidden, c.layers, c.head_size(), c.token_types), (8, 2, 4, 2));
+        assert_eq!((c.width, c.layers, c.head_size(), c.token_types), (8, 2, 4, 2));
     }
 
     #[test]

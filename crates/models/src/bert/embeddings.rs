@@ -3,18 +3,18 @@
 use aegis_nn::{Norm, Tensor};
 
 use super::config::Config;
-use super::plain;
-use super::tensors::Tensors;
-use super::tokenizer::Tokens;
+use super::encoder;
 use super::weights::read_norm;
 use crate::error::{Error, Result};
+use crate::hf::safetensors::Tensors;
+use crate::hf::tokenizer::Tokens;
 
 /// Word, position and token type tables and their LayerNorm.
 ///
 /// The tables stay `f32`, which holds F32, F16 and BF16 weights exactly: half of the parameters of a small
 /// model are words.
 pub struct Embeddings {
-    hidden: usize,
+    width: usize,
     word: Vec<f32>,
     position: Vec<f32>,
     token_type: Vec<f32>,
@@ -24,11 +24,11 @@ pub struct Embeddings {
 
 impl Embeddings {
     pub(crate) fn read(tensors: &Tensors<'_>, config: &Config) -> Result<Self> {
-        let d = config.hidden;
+        let d = config.width;
         let table =
             |name: &str, rows| tensors.f32(&format!("embeddings.{name}_embeddings.weight"), &[rows, d]);
         Ok(Embeddings {
-            hidden: d,
+            width: d,
             word: table("word", config.vocabulary)?,
             position: table("position", config.positions)?,
             token_type: table("token_type", config.token_types)?,
@@ -37,14 +37,14 @@ impl Embeddings {
         })
     }
 
-    /// Hidden states that enter the first layer, tokens x hidden.
+    /// Hidden states that enter the first layer, tokens x width.
     ///
     /// `LayerNorm(word[id] + position[i] + token_type[type])` for token `i`.
     ///
     /// # Errors
     /// [`Error::Tokens`] for tokens of another model, which reach outside the tables.
     pub fn forward(&self, tokens: &Tokens) -> Result<Tensor> {
-        let mut sums = Vec::with_capacity(tokens.len() * self.hidden);
+        let mut sums = Vec::with_capacity(tokens.len() * self.width);
         for (i, (&id, &kind)) in tokens.ids().iter().zip(tokens.types()).enumerate() {
             let word = self.row(&self.word, id as usize, "word")?;
             let position = self.row(&self.position, i, "position")?;
@@ -52,13 +52,13 @@ impl Embeddings {
             let sum = |((&w, &p), &t): ((&f32, &f32), &f32)| f64::from(w) + f64::from(p) + f64::from(t);
             sums.extend(word.iter().zip(position).zip(kind).map(sum));
         }
-        Ok(plain::norm(&self.norm, &Tensor::new(tokens.len(), self.hidden, sums)?, self.eps))
+        Ok(encoder::norm(&self.norm, &Tensor::new(tokens.len(), self.width, sums)?, self.eps))
     }
 
     fn row<'a>(&self, table: &'a [f32], index: usize, what: &str) -> Result<&'a [f32]> {
-        let rows = table.len() / self.hidden;
+        let rows = table.len() / self.width;
         table
-            .chunks_exact(self.hidden)
+            .chunks_exact(self.width)
             .nth(index)
             .ok_or_else(|| Error::Tokens(format!("{what} {index}, where the model has {rows}")))
     }

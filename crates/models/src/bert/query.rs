@@ -1,12 +1,13 @@
 //! What crosses the line between client and server: slots to encrypt, slots that were decrypted, and what is
 //! public about them.
 
-use aegis_nn::{Calibration, Head, Layout, MODEL, Network, Tensor, encoder, largest};
+use aegis_nn::{Calibration, Layout, MODEL, Network, Pooling, Tensor, encoder, largest};
 use serde::{Deserialize, Serialize};
 
-use super::{Bert, Tokens};
+use super::Bert;
 use crate::embedding;
 use crate::error::{Error, Result};
+use crate::hf::tokenizer::Tokens;
 
 /// Copies of the result may differ by this part of its largest value, and empty slots hold as much. A good
 /// run leaves 2^-10 of it; a ciphertext that overflowed or was decrypted with a wrong key differs by more
@@ -26,7 +27,8 @@ pub struct QueryShape {
     slots: usize,
     padded_tokens: usize,
     tokens: usize,
-    hidden: usize,
+    #[serde(rename = "hidden")]
+    width: usize,
     heads: usize,
     intermediate: usize,
 }
@@ -37,9 +39,9 @@ impl QueryShape {
             slots: layout.slots(),
             padded_tokens: layout.tokens(),
             tokens,
-            hidden: layout.dim(),
+            width: layout.width(),
             heads: layout.heads(),
-            intermediate: layout.hidden(),
+            intermediate: layout.intermediate(),
         }
     }
 
@@ -58,13 +60,13 @@ impl QueryShape {
     /// # Errors
     /// [`Error::Nn`] or [`Error::Tokens`] for a shape from a damaged file.
     pub fn layout(&self) -> Result<Layout> {
-        let sizes = [self.slots, self.padded_tokens, self.hidden, self.heads, self.intermediate];
+        let sizes = [self.slots, self.padded_tokens, self.width, self.heads, self.intermediate];
         if self.tokens == 0 || self.tokens > self.padded_tokens || sizes.iter().any(|&n| n > LARGEST) {
             return Err(Error::Tokens(format!(
                 "the shape of the query is damaged: {self:?}; encrypt it again"
             )));
         }
-        Ok(Layout::new(self.slots, self.padded_tokens, self.hidden, self.heads, self.intermediate)?)
+        Ok(Layout::new(self.slots, self.padded_tokens, self.width, self.heads, self.intermediate)?)
     }
 
     /// The embedding in the decrypted slots of a result, of unit length. This is the client's last step; it
@@ -87,7 +89,7 @@ impl QueryShape {
         let top = largest(mean.iter().copied());
         let worst = largest(slots.iter().flatten().zip(expected.iter().flatten()).map(|(a, b)| a - b));
         if worst <= TOLERATED * top {
-            return embedding::normalise(mean);
+            return embedding::normalize(mean);
         }
         Err(Error::Embedding(format!(
             "its copies differ by {worst:.3e} where the largest value is {top:.3e}; \
@@ -101,7 +103,7 @@ impl QueryShape {
 pub struct Query {
     /// What goes to the server beside the ciphertexts.
     pub shape: QueryShape,
-    /// The embedded tokens, tokens x hidden; what [`Network::plain`] takes.
+    /// The embedded tokens, tokens x width; what [`Network::plain`] takes.
     pub hidden: Tensor,
     /// `hidden` in slots: one vector of all slots for each ciphertext to encrypt.
     pub slots: Vec<Vec<f64>>,
@@ -128,7 +130,7 @@ impl Bert {
             return Err(Error::TextTooLong { tokens: max_tokens, max: c.positions });
         }
         let padded = max_tokens.next_power_of_two().max(c.head_size().next_power_of_two());
-        Ok(Layout::new(slots, padded, c.hidden, c.heads, c.intermediate)?)
+        Ok(Layout::new(slots, padded, c.width, c.heads, c.intermediate)?)
     }
 
     /// The client's first step: tokens, embedding layer in plain, packing.
@@ -160,7 +162,7 @@ impl Bert {
     /// that does not.
     pub fn network(&self, layout: &Layout, constants: &Calibration) -> Result<Network> {
         self.check_constants(constants)?;
-        Ok(encoder(layout, &self.weights, constants, Head::Mean)?)
+        Ok(encoder(layout, &self.weights, constants, Pooling::Mean)?)
     }
 
     /// Whether a query of this shape is one of this model.
@@ -170,12 +172,12 @@ impl Bert {
     pub fn check_shape(&self, shape: &QueryShape) -> Result<()> {
         let c = self.config();
         let (have, want) =
-            ((shape.hidden, shape.heads, shape.intermediate), (c.hidden, c.heads, c.intermediate));
+            ((shape.width, shape.heads, shape.intermediate), (c.width, c.heads, c.intermediate));
         // What `layout` makes of the longest text: a forged shape must not make the server plan for more.
         let padded = c.positions.next_power_of_two().max(c.head_size().next_power_of_two());
         if have != want || shape.tokens > c.positions || shape.padded_tokens > padded {
             return Err(Error::Tokens(format!(
-                "the query has {} tokens, {} when padded, and (hidden, heads, intermediate) = {have:?}; this model has \
+                "the query has {} tokens, {} when padded, and (width, heads, intermediate) = {have:?}; this model has \
                  {} positions and {want:?}; encrypt the text with this model",
                 shape.tokens, shape.padded_tokens, c.positions
             )));
@@ -213,6 +215,6 @@ impl Bert {
         query: &Query,
     ) -> Result<(Vec<f64>, Vec<aegis_nn::Excursion>)> {
         let run = network.plain(&query.hidden)?;
-        Ok((embedding::normalise(run.output.row(0).to_vec())?, run.excursions))
+        Ok((embedding::normalize(run.output.row(0).to_vec())?, run.excursions))
     }
 }

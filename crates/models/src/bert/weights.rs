@@ -3,8 +3,8 @@
 use aegis_nn::{Affine, LayerWeights, Norm, Tensor};
 
 use super::config::Config;
-use super::tensors::Tensors;
 use crate::error::{Error, Result};
+use crate::hf::safetensors::Tensors;
 
 /// All layers in order.
 ///
@@ -20,7 +20,7 @@ pub(crate) fn read_layers(tensors: &Tensors<'_>, config: &Config) -> Result<Vec<
 }
 
 fn read_layer(tensors: &Tensors<'_>, config: &Config, layer: usize) -> Result<LayerWeights> {
-    let (d, f) = (config.hidden, config.intermediate);
+    let (d, f) = (config.width, config.intermediate);
     let name = |part: &str| format!("encoder.layer.{layer}.{part}");
     let affine = |part: &str, inputs: usize, outputs: usize| -> Result<Affine> {
         let weight = tensors.f32(&name(&format!("{part}.weight")), &[outputs, inputs])?;

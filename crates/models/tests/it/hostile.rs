@@ -113,7 +113,7 @@ fn a_configuration_of_more_layers_or_other_sizes_is_refused() {
     let base = TinyBert::default;
     for other in [
         TinyBert { layers: 3, ..base() },
-        TinyBert { hidden: 16, ..base() },
+        TinyBert { width: 16, ..base() },
         TinyBert { intermediate: 32, ..base() },
         TinyBert { positions: 17, ..base() },
     ] {

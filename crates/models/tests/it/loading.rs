@@ -50,7 +50,7 @@ fn heads_of_a_task_are_ignored() {
 fn embeddings_have_unit_length_and_the_models_size() {
     let bert = load(&TinyBert::default());
     let e = bert.embed_plain("the dogs").unwrap();
-    assert_eq!(e.len(), bert.config().hidden);
+    assert_eq!(e.len(), bert.config().width);
     assert!((e.iter().map(|x| x * x).sum::<f64>() - 1.0).abs() < 1e-12);
     assert_eq!(bert.identity().len(), 64);
 }

@@ -6,7 +6,7 @@ use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
 use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor, ValidRange};
 
 /// One polynomial for all tokens but the first and one for the first, evaluated together on inputs
-/// normalised to `[-1, 1]`: the coefficients are vectors over the slots, the powers are shared. Padded rows
+/// normalized to `[-1, 1]`: the coefficients are vectors over the slots, the powers are shared. Padded rows
 /// have zero coefficients.
 ///
 /// Token 0, CLS, carries activations several times those of other tokens; one range for all would cost a
@@ -60,11 +60,11 @@ impl Layer for Gelu {
     fn inputs(&self) -> Vec<Port> {
         // The depth of a polynomial of this degree; leading coefficients may be zero for some tokens.
         let depth = chebyshev::depth(self.coefficients.len() - 1);
-        vec![Port::new(Content::Hidden, depth)]
+        vec![Port::new(Content::Intermediate, depth)]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new(Content::Hidden, 0)]
+        vec![Port::new(Content::Intermediate, 0)]
     }
 
     fn keys(&self, params: &Params, level: Level) -> KeyRequest {
@@ -81,11 +81,9 @@ impl Layer for Gelu {
 
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         let x = inputs[0];
-        x.expect(Content::Hidden, "hidden features")?;
+        x.expect(Content::Intermediate, "intermediate features")?;
         let polynomial = self.polynomial(x.rows())?;
-        let activate = |block| Ok(polynomial.evaluate(ev, block)?);
-        let blocks = x.blocks().iter().map(activate).collect::<Result<_>>()?;
-        Ok(vec![x.with(Content::Hidden, blocks)?])
+        Ok(vec![x.map(|_, block| Ok(polynomial.evaluate(ev, block)?))?])
     }
 
     fn ranges(&self) -> Vec<ValidRange> {
@@ -95,6 +93,6 @@ impl Layer for Gelu {
     fn work(&self) -> u64 {
         let shape = Polynomial::chebyshev(self.coefficients.iter().copied(), (-1.0, 1.0));
         let products = shape.map_or(20, |p| p.cost().products);
-        (2 * self.layout.hidden_blocks() * products) as u64
+        (2 * self.layout.intermediate_blocks() * products) as u64
     }
 }

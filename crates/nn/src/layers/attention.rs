@@ -8,7 +8,7 @@
 //! out[g, t] = sum_(i,e) rot(A_i, e hb) o (M_e o rot(V^, (iG + e) Fb)) = sum_m A_i[m, t] v[g, t + iG + m]
 //! ```
 //!
-//! All products of one output are summed before its single relinearisation. See decision 0003 for the
+//! All products of one output are summed before its single relinearization. See decision 0003 for the
 //! derivation.
 
 use aegis_circuits::{Diagonals, LinearTransform};
@@ -166,14 +166,14 @@ impl Layer for Scores {
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let (x, dim, head_dim) = (inputs[0], self.layout.dim(), self.layout.head_dim());
+        let (x, width, head_dim) = (inputs[0], self.layout.width(), self.layout.head_dim());
         let score = |t: usize, column: usize| {
             let (h, key) = (column / self.layout.tokens(), column % self.layout.tokens());
             if key >= x.rows() {
                 return self.idle;
             }
             let (q, k) =
-                (&x.row(t)[h * head_dim..][..head_dim], &x.row(key)[dim + h * head_dim..][..head_dim]);
+                (&x.row(t)[h * head_dim..][..head_dim], &x.row(key)[width + h * head_dim..][..head_dim]);
             q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() + self.constant(h, x.rows())
         };
         Ok(vec![Tensor::from_fn(x.rows(), self.layout.columns(Content::Scores), score)])
@@ -268,13 +268,8 @@ impl Layer for Attend {
         v.expect(MODEL, "values")?;
         // Where the probabilities stand: the values arrive there through two levels.
         let level = v.level().lowered(2);
-        let mut out = vec![];
-        for (j, value) in v.blocks().iter().enumerate() {
-            let probabilities: Vec<_> =
-                scores.offsets(j).iter().map(|s| bring(ev, s, level)).collect::<Result<_>>()?;
-            out.push(self.block(ev, &probabilities, value)?);
-        }
-        Ok(vec![v.with(MODEL, out)?])
+        let scores = scores.map(|_, score| bring(ev, score, level))?;
+        Ok(vec![v.map(|j, value| self.block(ev, scores.offsets(j), value))?])
     }
 
     fn work(&self) -> u64 {

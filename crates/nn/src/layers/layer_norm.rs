@@ -1,5 +1,5 @@
 //! LayerNorm in three parts, so that a bootstrap can fall between them: moments, inverse square root,
-//! scaling.
+//! gamma and beta.
 //!
 //! The variance is the mean square minus the square of the mean, one level less deep than centring first;
 //! residual streams have means far below their deviations, so nothing cancels (measured over 851 texts:
@@ -9,13 +9,13 @@
 //! scaled by a public constant first; the factor is folded into masks and weights.
 
 use aegis_circuits::Polynomial;
-use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
+use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
 
 use crate::calibration::NormCalibration;
-use crate::ops::{BlockSum, add_vector, bring, mul_vector, no_keys, sum_steps};
-use crate::{Content, CtTensor, Error, Layer, Layout, MODEL, Port, Result, Tensor, ValidRange};
+use crate::ops::{BlockSum, add_vector, bring, mul_vector, no_keys, sum_steps, total};
+use crate::{Axis, Content, CtTensor, Error, Layer, Layout, MODEL, Port, Result, Tensor, ValidRange};
 
-/// From a matrix: its rows without their means (one level down), and the variances of the rows, normalised
+/// From a matrix: its rows without their means (one level down), and the variances of the rows, normalized
 /// from their calibrated range to `[-1, 1]` (two levels down).
 pub struct Moments {
     layout: Layout,
@@ -53,27 +53,26 @@ impl Moments {
     }
 
     /// The sum over all features of a token in the first slot of its block; other slots hold garbage.
-    fn raw_sum(&self, ev: &Evaluator, blocks: &[Ciphertext]) -> Result<Ciphertext> {
-        let (first, rest) = blocks.split_first().expect("a layout has blocks");
-        let total = rest.iter().try_fold(first.clone(), |sum, b| ev.add(&sum, b))?;
-        sum_steps(ev, &total, 1, self.layout.block())
+    fn raw_sum(&self, ev: &Evaluator, x: &CtTensor) -> Result<CtTensor> {
+        x.fold(Axis::Head, |_, blocks| sum_steps(ev, &total(ev, blocks)?, 1, self.layout.block()))
     }
 
-    fn variance(&self, ev: &Evaluator, x: &CtTensor, sum: &Ciphertext) -> Result<Ciphertext> {
-        let (dim, slope) = (self.layout.dim() as f64, self.slope());
-        let squares: Vec<_> =
-            x.blocks().iter().map(|b| ev.square_rescale(b)).collect::<std::result::Result<_, _>>()?;
+    fn variance(&self, ev: &Evaluator, x: &CtTensor, sum: &CtTensor) -> Result<CtTensor> {
+        let (width, slope) = (self.layout.width() as f64, self.slope());
+        let squares = x.map(|_, block| Ok(ev.square_rescale(block)?))?;
         let factor = slope * self.first_scale;
         let mask = self.layout.vector(|t, f| match (t, f) {
-            (0, 0) => factor * self.first_scale / dim,
-            (_, 0) => slope / dim,
+            (0, 0) => factor * self.first_scale / width,
+            (_, 0) => slope / width,
             _ => 0.0,
         });
-        let mean_square = mul_vector(ev, &self.raw_sum(ev, &squares)?, &mask)?;
-        let mean = mul_vector(ev, sum, &self.heads_of_blocks(slope.sqrt() / dim))?;
-        let variance = self.sum().spread(ev, &ev.sub(&mean_square, &ev.square_rescale(&mean)?)?)?;
-        let centre = self.layout.vector(|t, _| if t < x.rows() { self.intercept() } else { 0.0 });
-        add_vector(ev, &variance, &centre)
+        self.raw_sum(ev, &squares)?.zip(sum, |_, squares, sum| {
+            let mean_square = mul_vector(ev, squares, &mask)?;
+            let mean = mul_vector(ev, sum, &self.heads_of_blocks(slope.sqrt() / width))?;
+            let variance = self.sum().spread(ev, &ev.sub(&mean_square, &ev.square_rescale(&mean)?)?)?;
+            let centre = self.layout.vector(|t, _| if t < x.rows() { self.intercept() } else { 0.0 });
+            add_vector(ev, &variance, &centre)
+        })
     }
 }
 
@@ -116,16 +115,15 @@ impl Layer for Moments {
 
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         let x = inputs[0];
-        x.expect(MODEL, "rows to normalise")?;
-        let sum = self.raw_sum(ev, x.blocks())?;
+        x.expect(MODEL, "rows to normalize")?;
+        let sum = self.raw_sum(ev, x)?;
         let variance = self.variance(ev, x, &sum)?;
-        let dim = self.layout.dim() as f64;
-        let first = self.layout.periodic(|f| if f == 0 { 1.0 / dim } else { 0.0 });
-        let mean = self.sum().spread(ev, &mul_vector(ev, &sum, &first)?)?;
+        let width = self.layout.width() as f64;
+        let first = self.layout.periodic(|f| if f == 0 { 1.0 / width } else { 0.0 });
+        let mean = sum.map(|_, sum| self.sum().spread(ev, &mul_vector(ev, sum, &first)?))?;
         // Slots without a feature get minus the mean here and a zero gamma later.
-        let centred: Vec<_> =
-            x.blocks().iter().map(|b| ev.sub(b, &mean)).collect::<std::result::Result<_, _>>()?;
-        Ok(vec![x.with(MODEL, centred)?, x.with(Content::TokenStats, vec![variance])?])
+        let centred = x.zip(&mean, |_, block, mean| Ok(ev.sub(block, mean)?))?;
+        Ok(vec![centred, variance])
     }
 
     fn work(&self) -> u64 {
@@ -133,14 +131,14 @@ impl Layer for Moments {
     }
 }
 
-/// `1 / sqrt` of normalised variances. The polynomial's levels.
+/// `1 / sqrt` of normalized variances. The polynomial's levels.
 pub struct InverseSqrt {
     layout: Layout,
     polynomial: Polynomial,
 }
 
 impl InverseSqrt {
-    /// The polynomial of these constants, its input normalised from the range to `[-1, 1]` already.
+    /// The polynomial of these constants, its input normalized from the range to `[-1, 1]` already.
     pub fn new(layout: &Layout, constants: &NormCalibration) -> Result<Self> {
         let polynomial = Polynomial::chebyshev(constants.cheb.iter().copied(), (-1.0, 1.0))?;
         Ok(Self { layout: layout.clone(), polynomial })
@@ -174,9 +172,7 @@ impl Layer for InverseSqrt {
 
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         inputs[0].expect(Content::TokenStats, "variances")?;
-        let invert = |x| Ok(self.polynomial.evaluate(ev, x)?);
-        let blocks = inputs[0].blocks().iter().map(invert).collect::<Result<_>>()?;
-        Ok(vec![inputs[0].with(Content::TokenStats, blocks)?])
+        Ok(vec![inputs[0].map(|_, variance| Ok(self.polynomial.evaluate(ev, variance)?))?])
     }
 
     fn ranges(&self) -> Vec<ValidRange> {
@@ -190,7 +186,7 @@ impl Layer for InverseSqrt {
 
 /// `gamma * centred / sigma + beta`, in one or more versions that differ by a factor on token 0. The centred
 /// rows are two levels above the output, the inverse deviations one.
-pub struct Scale {
+pub struct GammaBeta {
     layout: Layout,
     gamma: Vec<f64>,
     beta: Vec<f64>,
@@ -198,8 +194,8 @@ pub struct Scale {
     versions: Vec<f64>,
 }
 
-impl Scale {
-    /// Scaling of rows whose row 0 was taken with the factor `first_scale` by [`Moments`]; output `i` has
+impl GammaBeta {
+    /// Gamma and beta for rows whose row 0 was taken with the factor `first_scale` by [`Moments`]; output `i` has
     /// row 0 multiplied by `versions[i]`.
     pub fn new(
         layout: &Layout,
@@ -207,10 +203,10 @@ impl Scale {
         first_scale: f64,
         versions: Vec<f64>,
     ) -> Result<Self> {
-        if gamma.len() != layout.dim() || beta.len() != layout.dim() {
+        if gamma.len() != layout.width() || beta.len() != layout.width() {
             return Err(Error::Shape {
                 what: "gamma and beta".into(),
-                want: format!("{} values each", layout.dim()),
+                want: format!("{} values each", layout.width()),
                 have: format!("{} and {}", gamma.len(), beta.len()),
             });
         }
@@ -230,9 +226,9 @@ impl Scale {
     }
 }
 
-impl Layer for Scale {
+impl Layer for GammaBeta {
     fn name(&self) -> &str {
-        "scale"
+        "gamma beta"
     }
 
     fn layout(&self) -> &Layout {
@@ -267,20 +263,17 @@ impl Layer for Scale {
         centred.expect(MODEL, "centred rows")?;
         inverse.expect(Content::TokenStats, "inverse deviations")?;
         let level = centred.level().lowered(1).min(inverse.level());
-        let factor = bring(ev, &inverse.blocks()[0], level)?;
-        let mut outputs = vec![];
-        for &first in &self.versions {
-            let mut blocks = vec![];
-            for (j, block) in centred.blocks().iter().enumerate() {
+        let inverse = inverse.map(|_, factor| bring(ev, factor, level))?;
+        let version = |&first: &f64| {
+            centred.zip(&inverse, |j, block, factor| {
                 let gamma = self.vector(&self.gamma, j, self.first_scale * first, centred.rows());
                 let beta = self.vector(&self.beta, j, first, centred.rows());
                 let block = bring(ev, block, level.up(1))?;
-                let scaled = ev.mul_rescale(&mul_vector(ev, &block, &gamma)?, &factor)?;
-                blocks.push(add_vector(ev, &scaled, &beta)?);
-            }
-            outputs.push(centred.with(MODEL, blocks)?);
-        }
-        Ok(outputs)
+                let scaled = ev.mul_rescale(&mul_vector(ev, &block, &gamma)?, factor)?;
+                add_vector(ev, &scaled, &beta)
+            })
+        };
+        self.versions.iter().map(version).collect()
     }
 
     fn work(&self) -> u64 {

@@ -61,10 +61,10 @@ impl Linear {
 /// The feature at local feature `f` of block `j` of a tensor whose columns are features.
 fn column(layout: &Layout, content: Content, j: usize, f: usize) -> Option<usize> {
     match content {
-        Content::Hidden => layout.hidden_feature(j, f),
+        Content::Intermediate => layout.intermediate_feature(j, f),
         Content::Model { .. } => {
             let n = layout.model_blocks();
-            Some(j / n * layout.dim() + layout.model_feature(j % n, f)?)
+            Some(j / n * layout.width() + layout.model_feature(j % n, f)?)
         }
         Content::Scores | Content::RowSums | Content::TokenStats => None,
     }
@@ -129,16 +129,16 @@ impl Layer for Linear {
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         let x = inputs[0];
         x.expect(self.input, &self.name)?;
-        let mut blocks = self.transform.apply(ev, x.blocks(), self)?;
-        for (j, block) in blocks.iter_mut().enumerate() {
+        let products = x.with(self.output, self.transform.apply(ev, x.blocks(), self)?)?;
+        let sums = products.map(|j, block| {
             let bias = self.layout.vector(|t, f| match column(&self.layout, self.output, j, f) {
                 Some(c) if t == 0 => self.first_bias[c],
                 Some(c) if t < x.rows() => self.bias[c],
                 _ => 0.0,
             });
-            *block = add_vector(ev, block, &bias)?;
-        }
-        Ok(vec![x.with(self.output, blocks)?])
+            add_vector(ev, block, &bias)
+        })?;
+        Ok(vec![sums])
     }
 
     fn work(&self) -> u64 {

@@ -6,7 +6,7 @@ use crate::ops::{no_keys, sum_keys, sum_steps};
 use crate::{CtTensor, Layer, Layout, MODEL, Port, Result, Tensor};
 
 /// The mean over the real tokens, as a tensor of one row (every row of slots holds it). One level. Padded
-/// rows are zeros, so that the sum needs no mask. Normalising the result is the client's.
+/// rows are zeros, so that the sum needs no mask. Normalizing the result is the client's.
 pub struct MeanPool {
     layout: Layout,
 }
@@ -48,12 +48,11 @@ impl Layer for MeanPool {
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         let x = inputs[0];
         x.expect(MODEL, "token embeddings")?;
-        let mut blocks = vec![];
-        for block in x.blocks() {
+        let mean = x.map(|_, block| {
             let part = ev.mul_const(block, 1.0 / x.rows() as f64)?;
-            blocks.push(sum_steps(ev, &part, self.layout.block() as i64, self.layout.tokens())?);
-        }
-        Ok(vec![CtTensor::new(&self.layout, MODEL, 1, blocks)?])
+            sum_steps(ev, &part, self.layout.block() as i64, self.layout.tokens())
+        })?;
+        Ok(vec![mean.with_rows(1)?])
     }
 
     fn work(&self) -> u64 {

@@ -47,8 +47,7 @@ impl Layer for Residual {
         a.expect(MODEL, "the first term")?;
         b.expect(MODEL, "the second term")?;
         let level = a.level().min(b.level());
-        let sum = |(x, y)| Ok(ev.add(&bring(ev, x, level)?, &bring(ev, y, level)?)?);
-        let blocks = a.blocks().iter().zip(b.blocks()).map(sum).collect::<Result<_>>()?;
-        Ok(vec![a.with(MODEL, blocks)?])
+        let sum = a.zip(b, |_, x, y| Ok(ev.add(&bring(ev, x, level)?, &bring(ev, y, level)?)?))?;
+        Ok(vec![sum])
     }
 }

@@ -1,18 +1,18 @@
-//! Softmax without a maximum, by normalise-and-square.
+//! Softmax without a maximum, by normalize-and-square.
 //!
-//! `softmax(s) = normalise(square(... normalise(exp(s / 2^k))))`, k rounds (Cho, Hanrot, Kim, Park, Stehlé
+//! `softmax(s) = normalize(square(... normalize(exp(s / 2^k))))`, k rounds (Cho, Hanrot, Kim, Park, Stehlé
 //! 2024, arXiv 2410.11184). A row is shifted by a change of the key bias and constants that are folded into
 //! the scores; the inverses run on ciphertexts of sums, and the last one multiplies the attention context
 //! instead of the scores.
 
 use aegis_circuits::{Polynomial, goldschmidt};
-use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
+use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
 
 use crate::calibration::ExpPolynomial;
-use crate::ops::{BlockSum, add_vector, bring, no_keys};
-use crate::{Content, CtTensor, Layer, Layout, MODEL, Port, Result, Tensor, ValidRange};
+use crate::ops::{BlockSum, add_vector, bring, no_keys, total};
+use crate::{Axis, Content, CtTensor, Layer, Layout, MODEL, Port, Result, Tensor, ValidRange};
 
-/// `p(u)^(2^k)` of scores normalised to `[-1, 1]`: an exponential. Levels of the polynomial and one a
+/// `p(u)^(2^k)` of scores normalized to `[-1, 1]`: an exponential. Levels of the polynomial and one a
 /// squaring.
 pub struct Exp {
     layout: Layout,
@@ -21,13 +21,13 @@ pub struct Exp {
 }
 
 impl Exp {
-    /// The exponential of these constants, its input normalised from `[a, b]` to `[-1, 1]` already.
+    /// The exponential of these constants, its input normalized from `[a, b]` to `[-1, 1]` already.
     pub fn new(layout: &Layout, constants: &ExpPolynomial) -> Result<Self> {
         let polynomial = Polynomial::chebyshev(constants.cheb.iter().copied(), (-1.0, 1.0))?;
         Ok(Self { layout: layout.clone(), polynomial, squarings: constants.squarings })
     }
 
-    /// The normalised score at which the polynomial is nearest to zero: what padding gets instead of a score.
+    /// The normalized score at which the polynomial is nearest to zero: what padding gets instead of a score.
     pub fn idle_score(&self) -> f64 {
         let candidates = (0..=2000).map(|i| f64::from(i) / 1000.0 - 1.0);
         let magnitude = |u: f64| self.polynomial.plain(u, 0).abs();
@@ -63,15 +63,14 @@ impl Layer for Exp {
 
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         inputs[0].expect(Content::Scores, "scores")?;
-        let exp = |score: &Ciphertext| {
+        let exp = inputs[0].map(|_, score| {
             let mut value = self.polynomial.evaluate(ev, score)?;
             for _ in 0..self.squarings {
                 value = ev.square_rescale(&value)?;
             }
             Ok(value)
-        };
-        let blocks = inputs[0].blocks().iter().map(exp).collect::<Result<_>>()?;
-        Ok(vec![inputs[0].with(Content::Scores, blocks)?])
+        })?;
+        Ok(vec![exp])
     }
 
     fn ranges(&self) -> Vec<ValidRange> {
@@ -138,16 +137,14 @@ impl Layer for RowSum {
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         let (scores, layout) = (inputs[0], &self.layout);
         scores.expect(Content::Scores, "attention weights")?;
-        let mut sums = vec![];
-        for j in 0..layout.model_blocks() {
-            let (first, rest) = scores.offsets(j).split_first().expect("a layout has offset blocks");
-            let total = rest.iter().try_fold(first.clone(), |sum, s| ev.add(&sum, s))?;
+        let sums = scores.fold(Axis::Token, |j, offsets| {
+            let total = total(ev, offsets)?;
             let sum = self.sum().spread(ev, &self.sum().gather(ev, &total, 1.0)?)?;
             let no_row = |t: usize, f: usize| t >= scores.rows() || layout.head(j, f).is_none();
             let idle = layout.vector(|t, f| if no_row(t, f) { IDLE_SUM } else { 0.0 });
-            sums.push(add_vector(ev, &sum, &idle)?);
-        }
-        Ok(vec![scores.with(Content::RowSums, sums)?])
+            add_vector(ev, &sum, &idle)
+        })?;
+        Ok(vec![sums])
     }
 
     fn work(&self) -> u64 {
@@ -196,9 +193,7 @@ impl Layer for Inverse {
 
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         inputs[0].expect(Content::RowSums, "row sums")?;
-        let invert = |sum| Ok(goldschmidt::inverse(ev, sum, &self.schedule)?);
-        let blocks = inputs[0].blocks().iter().map(invert).collect::<Result<_>>()?;
-        Ok(vec![inputs[0].with(Content::RowSums, blocks)?])
+        Ok(vec![inputs[0].map(|_, sum| Ok(goldschmidt::inverse(ev, sum, &self.schedule)?))?])
     }
 
     fn ranges(&self) -> Vec<ValidRange> {
@@ -211,26 +206,26 @@ impl Layer for Inverse {
 }
 
 /// Multiplies the rows of each head by one value each: scores, or the attention context. One level.
-pub struct Normalise {
+pub struct Normalize {
     layout: Layout,
     content: Content,
 }
 
-impl Normalise {
+impl Normalize {
     /// Rows of attention scores.
     pub fn scores(layout: &Layout) -> Self {
         Self { layout: layout.clone(), content: Content::Scores }
     }
 
-    /// Rows of the attention context, when its scores were not normalised.
+    /// Rows of the attention context, when its scores were not normalized.
     pub fn context(layout: &Layout) -> Self {
         Self { layout: layout.clone(), content: MODEL }
     }
 }
 
-impl Layer for Normalise {
+impl Layer for Normalize {
     fn name(&self) -> &str {
-        "normalise"
+        "normalize"
     }
 
     fn layout(&self) -> &Layout {
@@ -257,18 +252,12 @@ impl Layer for Normalise {
 
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         let (x, factors) = (inputs[0], inputs[1]);
-        x.expect(self.content, "rows to normalise")?;
+        x.expect(self.content, "rows to normalize")?;
         factors.expect(Content::RowSums, "factors of rows")?;
         let level = x.level().min(factors.level());
-        let per_factor = x.blocks().len() / factors.blocks().len();
-        let mut blocks = vec![];
-        for (j, factor) in factors.blocks().iter().enumerate() {
-            let factor = bring(ev, factor, level)?;
-            for block in &x.blocks()[j * per_factor..][..per_factor] {
-                blocks.push(ev.mul_rescale(&bring(ev, block, level)?, &factor)?);
-            }
-        }
-        Ok(vec![x.with(self.content, blocks)?])
+        let factors = factors.map(|_, factor| bring(ev, factor, level))?;
+        let rows = x.zip(&factors, |_, x, factor| Ok(ev.mul_rescale(&bring(ev, x, level)?, factor)?))?;
+        Ok(vec![rows])
     }
 
     fn work(&self) -> u64 {
@@ -315,9 +304,7 @@ impl Layer for Square {
 
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         inputs[0].expect(Content::Scores, "attention weights")?;
-        let square = |x| Ok(ev.square_rescale(x)?);
-        let blocks = inputs[0].blocks().iter().map(square).collect::<Result<_>>()?;
-        Ok(vec![inputs[0].with(Content::Scores, blocks)?])
+        Ok(vec![inputs[0].map(|_, weight| Ok(ev.square_rescale(weight)?))?])
     }
 
     fn work(&self) -> u64 {

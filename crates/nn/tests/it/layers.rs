@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use aegis_ckks::{Context, Evaluator, KeyRequest, Level, Params, insecure_levelled_spec};
 use aegis_nn::{
-    Attend, CheckReport, Content, CtTensor, Error, Exp, ExpPolynomial, Gelu, Inverse, InverseSqrt, Layer,
-    Layout, Linear, MODEL, MeanPool, Moments, NormCalibration, Normalise, Port, Residual, Result, RowSum,
-    Scale, Scores, Square, Tensor, check,
+    Attend, CheckReport, Content, CtTensor, Error, Exp, ExpPolynomial, GammaBeta, Gelu, Inverse, InverseSqrt,
+    Layer, Layout, Linear, MODEL, MeanPool, Moments, NormCalibration, Normalize, Port, Residual, Result,
+    RowSum, Scores, Square, Tensor, check,
 };
 
 use crate::support::{Numbers, context, narrow, wide};
@@ -36,9 +36,11 @@ fn linear(layout: &Layout, input: Content, output: Content) -> Linear {
 #[test]
 fn linear_maps() {
     both(|ctx, layout| {
-        for (input, output) in
-            [(MODEL, Content::Model { parts: 2 }), (MODEL, Content::Hidden), (Content::Hidden, MODEL)]
-        {
+        for (input, output) in [
+            (MODEL, Content::Model { parts: 2 }),
+            (MODEL, Content::Intermediate),
+            (Content::Intermediate, MODEL),
+        ] {
             let layer = linear(layout, input, output);
             let x = Numbers::new(8).tensor(ROWS, layout.columns(input), 1.0);
             let report = check(&layer, ctx, Level(1), &[&x], 1e-5).expect("the layer holds");
@@ -53,7 +55,7 @@ fn scores() {
     both(|ctx, layout| {
         let constants = Numbers::new(2).vector(layout.heads(), 0.5);
         let layer = Scores::new(layout, constants, 0.1, -0.1).expect("a layer");
-        let x = Numbers::new(4).tensor(ROWS, 2 * layout.dim(), 0.5);
+        let x = Numbers::new(4).tensor(ROWS, 2 * layout.width(), 0.5);
         let report = check(&layer, ctx, Level(1), &[&x], 1e-5).expect("the layer holds");
         println!("scores {:e} {report}", report.max_error);
         assert!((report.max_padding - 0.1).abs() < 1e-5, "rows that do not exist are idle");
@@ -73,7 +75,7 @@ fn attend() {
         let layer = Attend::new(layout).expect("a layer");
         let mut numbers = Numbers::new(6);
         let a = attention_weights(&mut numbers, layout, 0.3);
-        let v = numbers.tensor(ROWS, layout.dim(), 1.0);
+        let v = numbers.tensor(ROWS, layout.width(), 1.0);
         let report = check(&layer, ctx, Level(1), &[&a, &v], 1e-5).expect("the layer holds");
         println!("attend {:e} {:e} {report}", report.max_error, report.max_padding);
         assert!(report.max_padding < 1e-5);
@@ -103,9 +105,9 @@ fn softmax_parts() {
         let sums = numbers.tensor(ROWS, layout.heads(), 0.45).map(|_, v| v + 0.5);
         let inverse = Inverse::new(layout, &[1.8, 1.5, 1.1, 1.0], 0.05);
         check(&inverse, ctx, Level(1), &[&sums], 1e-4).expect("the layer holds");
-        check(&Normalise::scores(layout), ctx, Level(1), &[&scores, &sums], 1e-5).expect("the layer holds");
-        let context = numbers.tensor(ROWS, layout.dim(), 1.0);
-        check(&Normalise::context(layout), ctx, Level(1), &[&context, &sums], 1e-5).expect("the layer holds");
+        check(&Normalize::scores(layout), ctx, Level(1), &[&scores, &sums], 1e-5).expect("the layer holds");
+        let context = numbers.tensor(ROWS, layout.width(), 1.0);
+        check(&Normalize::context(layout), ctx, Level(1), &[&context, &sums], 1e-5).expect("the layer holds");
         check(&Square::new(layout), ctx, Level(1), &[&scores], 1e-5).expect("the layer holds");
     });
 }
@@ -122,16 +124,17 @@ fn norm_constants() -> NormCalibration {
 fn layernorm_parts() {
     both(|ctx, layout| {
         let (mut numbers, constants) = (Numbers::new(12), norm_constants());
-        let x =
-            numbers.tensor(ROWS, layout.dim(), 1.5).map(|t, v| if t == 0 { 2.0 * v + 0.1 } else { v - 0.05 });
+        let x = numbers
+            .tensor(ROWS, layout.width(), 1.5)
+            .map(|t, v| if t == 0 { 2.0 * v + 0.1 } else { v - 0.05 });
         let report =
             check(&Moments::new(layout, &constants, 0.5), ctx, Level(1), &[&x], 1e-4).expect("holds");
         println!("moments {:e} {report}", report.max_error);
         let variances = numbers.tensor(ROWS, 1, 1.0);
         let inverse = InverseSqrt::new(layout, &constants).expect("a layer");
         check(&inverse, ctx, Level(1), &[&variances], 1e-5).expect("the layer holds");
-        let weights = (numbers.vector(layout.dim(), 1.0), numbers.vector(layout.dim(), 1.0));
-        let scale = Scale::new(layout, weights, 0.5, vec![1.0, 0.3]).expect("a layer");
+        let weights = (numbers.vector(layout.width(), 1.0), numbers.vector(layout.width(), 1.0));
+        let scale = GammaBeta::new(layout, weights, 0.5, vec![1.0, 0.3]).expect("a layer");
         let report = check(&scale, ctx, Level(1), &[&x, &variances], 1e-4).expect("holds");
         println!("scale {:e} {report}", report.max_error);
         assert!(report.max_padding < 1e-5);
@@ -143,7 +146,7 @@ fn gelu() {
     both(|ctx, layout| {
         let mut numbers = Numbers::new(15);
         let layer = Gelu::new(layout, numbers.vector(16, 0.5), numbers.vector(16, 0.5)).expect("a layer");
-        let x = numbers.tensor(ROWS, layout.hidden(), 1.0);
+        let x = numbers.tensor(ROWS, layout.intermediate(), 1.0);
         let report = check(&layer, ctx, Level(1), &[&x], 1e-4).expect("the layer holds");
         println!("gelu {:e} {report}", report.max_error);
         assert!(report.max_padding < 1e-5);
@@ -154,8 +157,8 @@ fn gelu() {
 fn pooling_and_residual() {
     both(|ctx, layout| {
         let (x, y) = (
-            Numbers::new(1).tensor(ROWS, layout.dim(), 1.0),
-            Numbers::new(2).tensor(ROWS, layout.dim(), 1.0),
+            Numbers::new(1).tensor(ROWS, layout.width(), 1.0),
+            Numbers::new(2).tensor(ROWS, layout.width(), 1.0),
         );
         check(&Residual::new(layout), ctx, Level(1), &[&x, &y], 1e-5).expect("the layer holds");
         let report = check(&MeanPool::new(layout), ctx, Level(1), &[&x], 1e-5).expect("the layer holds");
@@ -166,35 +169,35 @@ fn pooling_and_residual() {
 /// Every layer type, with inputs that it takes.
 fn layers(layout: &Layout) -> Vec<(Box<dyn Layer>, Vec<Tensor>)> {
     let (mut numbers, norm) = (Numbers::new(21), norm_constants());
-    let dim = layout.dim();
-    let x = numbers.tensor(ROWS, dim, 0.5);
-    let pair = numbers.tensor(ROWS, 2 * dim, 0.5);
-    let hidden = numbers.tensor(ROWS, layout.hidden(), 0.5);
+    let width = layout.width();
+    let x = numbers.tensor(ROWS, width, 0.5);
+    let pair = numbers.tensor(ROWS, 2 * width, 0.5);
+    let inner = numbers.tensor(ROWS, layout.intermediate(), 0.5);
     let scores = attention_weights(&mut numbers, layout, 0.5);
     let sums = numbers.tensor(ROWS, layout.heads(), 0.3).map(|_, v| v + 0.5);
     let stats = numbers.tensor(ROWS, 1, 0.5);
     let (others, first) = (numbers.vector(16, 0.2), numbers.vector(16, 0.2));
-    let weights = (numbers.vector(dim, 1.0), numbers.vector(dim, 1.0));
+    let weights = (numbers.vector(width, 1.0), numbers.vector(width, 1.0));
     let pairs = Content::Model { parts: 2 };
     vec![
         (Box::new(linear(layout, MODEL, pairs)), vec![x.clone()]),
-        (Box::new(linear(layout, MODEL, Content::Hidden)), vec![x.clone()]),
-        (Box::new(linear(layout, Content::Hidden, MODEL)), vec![hidden.clone()]),
+        (Box::new(linear(layout, MODEL, Content::Intermediate)), vec![x.clone()]),
+        (Box::new(linear(layout, Content::Intermediate, MODEL)), vec![inner.clone()]),
         (Box::new(Scores::new(layout, vec![0.0; layout.heads()], 0.1, -0.7).expect("a layer")), vec![pair]),
         (Box::new(Exp::new(layout, &exp_constants()).expect("a layer")), vec![scores.clone()]),
         (Box::new(RowSum::new(layout)), vec![scores.clone()]),
         (Box::new(Inverse::new(layout, &[1.8, 1.5, 1.1, 1.0], 0.05)), vec![sums.clone()]),
-        (Box::new(Normalise::scores(layout)), vec![scores.clone(), sums.clone()]),
-        (Box::new(Normalise::context(layout)), vec![x.clone(), sums]),
+        (Box::new(Normalize::scores(layout)), vec![scores.clone(), sums.clone()]),
+        (Box::new(Normalize::context(layout)), vec![x.clone(), sums]),
         (Box::new(Square::new(layout)), vec![scores.clone()]),
         (Box::new(Attend::new(layout).expect("a layer")), vec![scores, x.clone()]),
         (Box::new(Moments::new(layout, &norm, 0.5)), vec![x.clone()]),
         (Box::new(InverseSqrt::new(layout, &norm).expect("a layer")), vec![stats.clone()]),
         (
-            Box::new(Scale::new(layout, weights, 0.5, vec![1.0, 0.3]).expect("a layer")),
+            Box::new(GammaBeta::new(layout, weights, 0.5, vec![1.0, 0.3]).expect("a layer")),
             vec![x.clone(), stats],
         ),
-        (Box::new(Gelu::new(layout, others, first).expect("a layer")), vec![hidden]),
+        (Box::new(Gelu::new(layout, others, first).expect("a layer")), vec![inner]),
         (Box::new(Residual::new(layout)), vec![x.clone(), x.clone()]),
         (Box::new(MeanPool::new(layout)), vec![x]),
     ]
@@ -206,19 +209,19 @@ fn run(layer: &dyn Layer, ctx: &Context, inputs: &[Tensor]) -> CheckReport {
 
 const NARROW: &str = "\
 linear Model { parts: 1 } -> Model { parts: 2 }: rotations 38 products 0 plain 256 switches 7 keys 33
-linear Model { parts: 1 } -> Hidden: rotations 35 products 0 plain 128 switches 4 keys 33
-linear Hidden -> Model { parts: 1 }: rotations 35 products 0 plain 128 switches 4 keys 33
+linear Model { parts: 1 } -> Intermediate: rotations 35 products 0 plain 128 switches 4 keys 33
+linear Intermediate -> Model { parts: 1 }: rotations 35 products 0 plain 128 switches 4 keys 33
 scores: rotations 46 products 28 plain 11 switches 28 keys 13
 exp: rotations 0 products 28 plain 0 switches 24 keys 1
 row sum: rotations 4 products 0 plain 1 switches 4 keys 4
 inverse: rotations 0 products 6 plain 0 switches 6 keys 1
-normalise: rotations 0 products 4 plain 0 switches 4 keys 1
-normalise: rotations 0 products 1 plain 0 switches 1 keys 1
+normalize: rotations 0 products 4 plain 0 switches 4 keys 1
+normalize: rotations 0 products 1 plain 0 switches 1 keys 1
 square: rotations 0 products 4 plain 0 switches 4 keys 1
 attend: rotations 70 products 28 plain 32 switches 37 keys 10
 moments: rotations 24 products 2 plain 3 switches 26 keys 13
 inverse sqrt: rotations 0 products 4 plain 0 switches 3 keys 1
-scale: rotations 0 products 2 plain 2 switches 2 keys 1
+gamma beta: rotations 0 products 2 plain 2 switches 2 keys 1
 gelu: rotations 0 products 8 plain 11 switches 7 keys 1
 residual: rotations 0 products 0 plain 0 switches 0 keys 0
 mean pool: rotations 4 products 0 plain 0 switches 4 keys 4
@@ -226,19 +229,19 @@ mean pool: rotations 4 products 0 plain 0 switches 4 keys 4
 
 const WIDE: &str = "\
 linear Model { parts: 1 } -> Model { parts: 2 }: rotations 76 products 0 plain 1024 switches 14 keys 33
-linear Model { parts: 1 } -> Hidden: rotations 70 products 0 plain 512 switches 8 keys 33
-linear Hidden -> Model { parts: 1 }: rotations 70 products 0 plain 512 switches 8 keys 33
+linear Model { parts: 1 } -> Intermediate: rotations 70 products 0 plain 512 switches 8 keys 33
+linear Intermediate -> Model { parts: 1 }: rotations 70 products 0 plain 512 switches 8 keys 33
 scores: rotations 144 products 62 plain 94 switches 38 keys 26
 exp: rotations 0 products 14 plain 0 switches 12 keys 1
 row sum: rotations 16 products 0 plain 2 switches 16 keys 8
 inverse: rotations 0 products 12 plain 0 switches 12 keys 1
-normalise: rotations 0 products 2 plain 0 switches 2 keys 1
-normalise: rotations 0 products 2 plain 0 switches 2 keys 1
+normalize: rotations 0 products 2 plain 0 switches 2 keys 1
+normalize: rotations 0 products 2 plain 0 switches 2 keys 1
 square: rotations 0 products 2 plain 0 switches 2 keys 1
 attend: rotations 142 products 62 plain 94 switches 36 keys 18
 moments: rotations 24 products 3 plain 3 switches 27 keys 13
 inverse sqrt: rotations 0 products 4 plain 0 switches 3 keys 1
-scale: rotations 0 products 4 plain 4 switches 4 keys 1
+gamma beta: rotations 0 products 4 plain 4 switches 4 keys 1
 gelu: rotations 0 products 16 plain 22 switches 14 keys 1
 residual: rotations 0 products 0 plain 0 switches 0 keys 0
 mean pool: rotations 8 products 0 plain 0 switches 8 keys 4
@@ -262,7 +265,7 @@ fn traces_do_not_change_unnoticed() {
 fn padded_rows_of_activations_stay_zero() {
     both(|ctx, layout| {
         for (layer, inputs) in layers(layout) {
-            let activation = |p: &Port| matches!(p.content, Content::Model { .. } | Content::Hidden);
+            let activation = |p: &Port| matches!(p.content, Content::Model { .. } | Content::Intermediate);
             if layer.outputs().iter().any(activation) && layer.name() != "mean pool" {
                 let padding = run(&*layer, ctx, &inputs).max_padding;
                 assert!(padding < 1e-5, "{}: {padding:e}", layer.name());
@@ -275,7 +278,7 @@ fn padded_rows_of_activations_stay_zero() {
 fn check_refuses_what_does_not_hold() {
     let ctx = ring();
     let layout = narrow(ctx.params().slots());
-    let x = Numbers::new(4).tensor(ROWS, layout.dim(), 0.5);
+    let x = Numbers::new(4).tensor(ROWS, layout.width(), 0.5);
     let lies: [fn(&Tensor) -> Vec<Tensor>; 4] = [
         |t| vec![t.map(|_, v| v + 1.0)],
         |t| vec![t.map(|_, v| if v < 0.0 { f64::NAN } else { v })],

@@ -7,7 +7,7 @@ use crate::support::{Numbers, narrow, wide};
 const CONTENTS: [Content; 6] = [
     MODEL,
     Content::Model { parts: 2 },
-    Content::Hidden,
+    Content::Intermediate,
     Content::Scores,
     Content::RowSums,
     Content::TokenStats,
@@ -43,15 +43,15 @@ fn minilm_has_the_block_counts_of_the_decision() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    for (slots, tokens, dim, heads, hidden) in [
+    for (slots, tokens, width, heads, intermediate) in [
         (1024, 12, 16, 4, 32),
         (1024, 16, 18, 4, 32),
         (1024, 2, 16, 4, 32),
         (64, 32, 16, 4, 32),
         (1024, 16, 0, 1, 1),
     ] {
-        let layout = Layout::new(slots, tokens, dim, heads, hidden);
-        assert!(matches!(layout, Err(Error::Layout(_))), "{slots} {tokens} {dim} {heads} {hidden}");
+        let layout = Layout::new(slots, tokens, width, heads, intermediate);
+        assert!(matches!(layout, Err(Error::Layout(_))), "{slots} {tokens} {width} {heads} {intermediate}");
     }
     let x = Numbers::new(1).tensor(17, 16, 1.0);
     assert!(matches!(narrow(1024).pack(MODEL, &x), Err(Error::Shape { .. })));

@@ -5,4 +5,5 @@ mod layout;
 mod model;
 mod slots;
 mod support;
+mod tensor;
 mod tiny;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{Evaluator, KeyGenerator, OpCounts, Seed, insecure_bootstrap_spec};
 use aegis_nn::{
-    Error, Head, Layout, MODEL, Network, Observer, StageInfo, Tensor, decrypt, encoder, encrypt, largest,
+    Error, Layout, MODEL, Network, Observer, Pooling, StageInfo, Tensor, decrypt, encoder, encrypt, largest,
 };
 
 use crate::support::{Numbers, context, narrow, wide};
@@ -14,17 +14,17 @@ use crate::tiny;
 
 const ROWS: usize = 11;
 
-fn network(layout: &Layout, layers: usize, head: Head) -> (Network, Tensor, Tensor) {
+fn network(layout: &Layout, layers: usize, pooling: Pooling) -> (Network, Tensor, Tensor) {
     let weights = tiny::weights(layout, layers, 3);
-    let x = Numbers::new(77).tensor(ROWS, layout.dim(), 1.7);
+    let x = Numbers::new(77).tensor(ROWS, layout.width(), 1.7);
     let (y, constants) = tiny::exact(layout, &weights, &x);
-    (encoder(layout, &weights, &constants, head).expect("weights and constants fit"), x, y)
+    (encoder(layout, &weights, &constants, pooling).expect("weights and constants fit"), x, y)
 }
 
 #[test]
 fn the_plain_twin_follows_the_exact_encoder() {
     for layout in [narrow(1024), wide(1024)] {
-        let (network, x, exact) = network(&layout, 2, Head::Tokens);
+        let (network, x, exact) = network(&layout, 2, Pooling::None);
         let run = network.plain(&x).expect("a plain run");
         assert_eq!(run.excursions, [], "values left their ranges");
         let error = run.output.max_difference(&exact);
@@ -38,7 +38,7 @@ fn the_plain_twin_follows_the_exact_encoder() {
 
 #[test]
 fn an_excursion_is_reported_with_its_stage() {
-    let (network, x, _) = network(&narrow(1024), 2, Head::Mean);
+    let (network, x, _) = network(&narrow(1024), 2, Pooling::Mean);
     let run = network.plain(&x.map(|_, v| 3.0 * v)).expect("a plain run");
     let first = run.excursions.first().expect("three times the input is outside").clone();
     assert!(first.stage.starts_with("layer 0"), "{first:?}");
@@ -72,10 +72,10 @@ impl Observer for Printer {
 }
 
 /// Two layers on ciphertexts against the same on plain tensors, and zeros in the rows that are padding.
-fn encrypted_follows_plain(layout: fn(usize) -> Layout, head: Head) {
+fn encrypted_follows_plain(layout: fn(usize) -> Layout, pooling: Pooling) {
     let ctx = context(insecure_bootstrap_spec(11));
     let layout = layout(ctx.params().slots());
-    let (network, x, _) = network(&layout, 2, head);
+    let (network, x, _) = network(&layout, 2, pooling);
     let plan = network.place(ctx.params()).expect("a plan");
     let bootstrapper = Bootstrapper::new(&ctx, ctx.params().slots()).expect("a bootstrapper");
     let keygen = KeyGenerator::new(&ctx, Seed::new([3; 32]));
@@ -96,7 +96,7 @@ fn encrypted_follows_plain(layout: fn(usize) -> Layout, head: Head) {
     let error = got.max_difference(&want);
     println!("{} bootstraps, encrypted against plain: {error:e}", plan.bootstraps);
     assert!(error < 1e-3, "{error}");
-    if head == Head::Tokens {
+    if pooling == Pooling::None {
         let padding = largest(slots.iter().flat_map(|s| &s[layout.slot(ROWS, 0)..]).copied());
         assert!(padding < 1e-5, "{padding:e} in padded rows");
     }
@@ -104,10 +104,10 @@ fn encrypted_follows_plain(layout: fn(usize) -> Layout, head: Head) {
 
 #[test]
 fn two_layers_encrypted_follow_the_plain_twin() {
-    encrypted_follows_plain(narrow, Head::Mean);
+    encrypted_follows_plain(narrow, Pooling::Mean);
 }
 
 #[test]
 fn so_they_do_with_two_ciphertexts_an_activation() {
-    encrypted_follows_plain(wide, Head::Tokens);
+    encrypted_follows_plain(wide, Pooling::None);
 }

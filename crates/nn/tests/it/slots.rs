@@ -44,25 +44,27 @@ fn skew(layout: &Layout, x: &Slots) -> Slots {
 fn linear_maps_are_sums_of_periodic_diagonals() {
     for layout in [narrow(1024), wide(1024)] {
         let mut numbers = Numbers::new(1);
-        let (x, w) =
-            (numbers.tensor(16, layout.dim(), 1.0), numbers.tensor(layout.dim(), layout.hidden(), 1.0));
+        let (x, w) = (
+            numbers.tensor(16, layout.width(), 1.0),
+            numbers.tensor(layout.width(), layout.intermediate(), 1.0),
+        );
         let packed = layout.pack(MODEL, &x).expect("packs");
         let reach = layout.block() as i64;
-        let mut out = vec![vec![0.0; layout.slots()]; layout.hidden_blocks()];
+        let mut out = vec![vec![0.0; layout.slots()]; layout.intermediate_blocks()];
         for (o, out) in out.iter_mut().enumerate() {
             for (a, input) in packed.iter().enumerate() {
                 for d in 1 - reach..reach {
                     let diagonal = layout.vector(|_, f| {
                         let source = usize::try_from(f as i64 + d).ok().filter(|s| *s < layout.block());
                         let from = source.and_then(|s| layout.model_feature(a, s));
-                        from.zip(layout.hidden_feature(o, f)).map_or(0.0, |(i, j)| w.at(i, j))
+                        from.zip(layout.intermediate_feature(o, f)).map_or(0.0, |(i, j)| w.at(i, j))
                     });
                     add(out, &product(&diagonal, &rotate(input, d)));
                 }
             }
         }
-        let got = layout.unpack(Content::Hidden, &out, 16).expect("unpacks");
-        let error = got.max_difference(&x.affine(&w, &vec![0.0; layout.hidden()]));
+        let got = layout.unpack(Content::Intermediate, &out, 16).expect("unpacks");
+        let error = got.max_difference(&x.affine(&w, &vec![0.0; layout.intermediate()]));
         assert!(error < 1e-12, "{error}");
     }
 }
@@ -71,7 +73,7 @@ fn linear_maps_are_sums_of_periodic_diagonals() {
 fn scores_are_sums_over_shifts_of_coordinates() {
     for layout in [narrow(1024), wide(1024)] {
         let mut numbers = Numbers::new(2);
-        let (q, k) = (numbers.tensor(16, layout.dim(), 1.0), numbers.tensor(16, layout.dim(), 1.0));
+        let (q, k) = (numbers.tensor(16, layout.width(), 1.0), numbers.tensor(16, layout.width(), 1.0));
         let (hb, block, reach) =
             (layout.heads_per_block() as i64, layout.block() as i64, layout.head_dim() as i64);
         let mut scores = vec![];
@@ -103,7 +105,7 @@ fn contexts_are_sums_over_shifts_and_offset_blocks() {
     for layout in [narrow(1024), wide(1024)] {
         let mut numbers = Numbers::new(3);
         let a = numbers.tensor(16, layout.columns(Content::Scores), 1.0);
-        let v = numbers.tensor(16, layout.dim(), 1.0);
+        let v = numbers.tensor(16, layout.width(), 1.0);
         let (hb, block, reach) =
             (layout.heads_per_block() as i64, layout.block() as i64, layout.head_dim() as i64);
         let packed = layout.pack(Content::Scores, &a).expect("packs");
@@ -120,7 +122,7 @@ fn contexts_are_sums_over_shifts_and_offset_blocks() {
             out.push(sum);
         }
         let got = layout.unpack(MODEL, &out, 16).expect("unpacks");
-        let want = Tensor::from_fn(16, layout.dim(), |t, f| {
+        let want = Tensor::from_fn(16, layout.width(), |t, f| {
             let h = f / layout.head_dim();
             (0..16).map(|key| a.at(t, h * 16 + key) * v.at(key, f)).sum()
         });

@@ -18,7 +18,7 @@ pub(crate) fn narrow(slots: usize) -> Layout {
     Layout::new(slots, 16, 16, 4, 32).expect("a layout")
 }
 
-/// Two ciphertexts an activation, heads and hidden features that do not fill the last one: 16 tokens, 6
+/// Two ciphertexts an activation, heads and intermediate features that do not fill the last one: 16 tokens, 6
 /// heads of 16.
 pub(crate) fn wide(slots: usize) -> Layout {
     Layout::new(slots, 16, 96, 6, 100).expect("a layout")

@@ -42,13 +42,13 @@ fn affine(numbers: &mut Numbers, inputs: usize, outputs: usize, size: f64) -> Af
     Affine { weight: numbers.tensor(inputs, outputs, size), bias: numbers.vector(outputs, 0.3) }
 }
 
-fn norm(numbers: &mut Numbers, dim: usize) -> Norm {
-    let gamma = numbers.vector(dim, 0.3).iter().map(|v| v + 1.0).collect();
-    Norm { gamma, beta: numbers.vector(dim, 0.3) }
+fn norm(numbers: &mut Numbers, width: usize) -> Norm {
+    let gamma = numbers.vector(width, 0.3).iter().map(|v| v + 1.0).collect();
+    Norm { gamma, beta: numbers.vector(width, 0.3) }
 }
 
 pub(crate) fn weights(layout: &Layout, layers: usize, seed: u64) -> EncoderWeights {
-    let (d, f, mut numbers) = (layout.dim(), layout.hidden(), Numbers::new(seed));
+    let (d, f, mut numbers) = (layout.width(), layout.intermediate(), Numbers::new(seed));
     let n = &mut numbers;
     let mut layer = || LayerWeights {
         query: affine(n, d, d, 2.0),
@@ -108,7 +108,7 @@ fn exact_attention(layout: &Layout, q: &Tensor, k: &Tensor, v: &Tensor) -> Atten
         let shifted = |c: usize| k.at(key, h * g + c) - 2.0 * delta(h, c);
         (0..g).map(|c| q.at(t, h * g + c) * shifted(c)).sum::<f64>() / (g as f64).sqrt()
     };
-    let mut context = Tensor::zeros(rows, layout.dim());
+    let mut context = Tensor::zeros(rows, layout.width());
     let (mut row_constant, mut all_scores, mut smallest_sum) = (vec![], vec![], 1.0f64);
     for h in 0..layout.heads() {
         let half_sum = |t: usize| (0..rows).map(|key| (0.5 * score(h, t, key)).exp()).sum::<f64>();
@@ -134,7 +134,7 @@ fn softmax_constants(layout: &Layout, seen: &Attended) -> SoftmaxCalibration {
     let eps = seen.smallest_sum * 0.8;
     let deltas = |h: usize| (0..layout.head_dim()).map(|c| delta(h, c)).collect();
     SoftmaxCalibration {
-        normalise_and_square_rounds: 1,
+        normalize_and_square_rounds: 1,
         score_scale: 0.5,
         key_bias_offset_delta: (0..layout.heads()).map(deltas).collect(),
         row_constant: seen.row_constant.clone(),
@@ -163,13 +163,13 @@ fn exact_layer(layout: &Layout, w: &LayerWeights, x: &Tensor, index: usize) -> (
     let attended = exact_attention(layout, &q, &k, &v);
     let r1 = x.plus(&map(&attended.context, &w.output));
     let (x1, var1) = exact_norm(&r1, &w.norm1);
-    let hidden = map(&x1, &w.up);
-    let active = hidden.map(|_, v| activation(v));
+    let inner = map(&x1, &w.up);
+    let active = inner.map(|_, v| activation(v));
     let r2 = x1.plus(&map(&active, &w.down));
     let (y, var2) = exact_norm(&r2, &w.norm2);
 
-    let others = Seen::of((1..x.rows()).flat_map(|t| hidden.row(t).to_vec())).widened();
-    let first = Seen::of(hidden.row(0).to_vec()).widened();
+    let others = Seen::of((1..x.rows()).flat_map(|t| inner.row(t).to_vec())).widened();
+    let first = Seen::of(inner.row(0).to_vec()).widened();
     let largest = |t: &Tensor| 1.25 * t.max_abs();
     let constants = LayerCalibration {
         layer: index,

@@ -1,5 +1,7 @@
 //! Text to token ids.
 
+mod file;
+
 use std::path::Path;
 
 use tokenizers::TokenizerImpl;
@@ -9,10 +11,10 @@ use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
 
-use super::config::Config;
-use super::tokenizer_file::File;
+use super::files;
+use crate::bert::Config;
 use crate::error::{Error, Result};
-use crate::files;
+use file::File;
 
 /// The tokens of one text, `[CLS]` and `[SEP]` included, without padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +65,7 @@ impl Tokens {
 }
 
 /// The parts of a BERT tokenizer, by type: nothing that a file says puts another one in.
-pub(super) type Inner = TokenizerImpl<WordPiece, BertNormalizer, BertPreTokenizer, BertProcessing, Decoder>;
+type Inner = TokenizerImpl<WordPiece, BertNormalizer, BertPreTokenizer, BertProcessing, Decoder>;
 
 /// The tokenizer of a model, never truncating and never padding.
 pub struct Tokenizer {

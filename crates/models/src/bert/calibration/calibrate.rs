@@ -4,17 +4,17 @@
 //! the margins that all-MiniLM-L6-v2 was found to need on texts not calibrated on (variances 0.6 to 2 times,
 //! GELU inputs 1.25 to 1.5 times, row sums 5 nats above and 1 below, before the scores are divided).
 
-mod fit;
-
 use aegis_nn::calibration::{
     Bounds, Calibration, ExpPolynomial, GeluCalibration, InverseCalibration, LayerCalibration,
     NormCalibration, SoftmaxCalibration, TokenZero,
 };
 use aegis_nn::{Tensor, chebyshev, goldschmidt};
 
-use crate::bert::{Bert, Config, Stage, Tokens, encode_layer, gelu, moments};
+use super::fit::ridge;
+use crate::bert::encoder::{Stage, encode_layer, gelu, moments};
+use crate::bert::{Bert, Config};
 use crate::error::{Error, Result};
-use fit::ridge;
+use crate::hf::tokenizer::Tokens;
 
 /// Bounds of values that may be bootstrapped are widened by this factor.
 const MARGIN: f64 = 1.25;
@@ -251,7 +251,7 @@ impl Samples {
         let degree = if low > -24.0 { 7 } else { 15 };
         let lengths = (3..).map(|i| 1u32 << i).take_while(|n| *n < 2 * config.positions.max(8) as u32);
         SoftmaxCalibration {
-            normalise_and_square_rounds: shift.rounds,
+            normalize_and_square_rounds: shift.rounds,
             score_scale: scale,
             row_constant: shift.constants.iter().map(|c| c + top).collect(),
             key_bias_offset_delta: shift.deltas,
@@ -270,7 +270,7 @@ impl Samples {
 
     /// The key shifts that make the row sums of scores over 2^rounds most alike.
     fn shift(&self, rounds: u32, config: &Config) -> Shift {
-        let (size, d) = (config.head_size(), config.hidden);
+        let (size, d) = (config.head_size(), config.width);
         let root = (size as f64).sqrt();
         let scale = 0.5f64.powi(rounds as i32);
         let mut shift = Shift { rounds, deltas: vec![], constants: vec![], width: 0.0, lowest: 0.0 };

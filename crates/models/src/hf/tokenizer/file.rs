@@ -12,7 +12,7 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Model as _};
 
-use super::tokenizer::Inner;
+use super::Inner;
 
 /// Longest word that is split into pieces, in characters; splitting takes the square of it. BERT has 100.
 const MAX_WORD_CHARS: usize = 1000;

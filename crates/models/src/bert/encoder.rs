@@ -26,7 +26,7 @@ pub(crate) enum Stage {
 /// Sees every intermediate value of a layer.
 type Observer<'a> = &'a mut dyn FnMut(Stage, &Tensor);
 
-/// The last hidden states, tokens x hidden.
+/// The last hidden states, tokens x width.
 ///
 /// Exact softmax, erf GELU and LayerNorm; no padding. Cost: about 2 x parameters x tokens operations.
 pub(crate) fn encode(config: &Config, layers: &[LayerWeights], hidden: Tensor) -> Tensor {

@@ -1,0 +1,72 @@
+//! A model as client and server agree on it.
+
+use std::sync::Arc;
+
+use aegis_models::{Bert, Query};
+use aegis_nn::{Calibration, Layout, Network};
+
+use crate::error::Result;
+
+/// A model laid out for the slots of a parameter set and for texts up to a length, with its calibration. Both sides make it
+/// from the same files; it holds no keys. Cheap to clone but for the network, which is shared too.
+#[derive(Clone)]
+pub struct Model {
+    bert: Arc<Bert>,
+    layout: Layout,
+    network: Arc<Network>,
+}
+
+impl Model {
+    /// The model for texts of up to `tokens` tokens in ciphertexts of `slots` slots, with the calibration beside its files.
+    ///
+    /// # Errors
+    /// [`Error::Models`](crate::Error::Models) for a length beyond the model, a missing calibration or one of other weights.
+    pub fn new(bert: Arc<Bert>, slots: usize, tokens: usize) -> Result<Self> {
+        let layout = bert.layout(slots, tokens)?;
+        Self::with_layout(bert, layout)
+    }
+
+    /// The same for a layout that came with a query.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn with_layout(bert: Arc<Bert>, layout: Layout) -> Result<Self> {
+        let calibration = bert.calibration()?;
+        Self::with_calibration(bert, layout, &calibration)
+    }
+
+    /// The same with constants from elsewhere.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn with_calibration(bert: Arc<Bert>, layout: Layout, calibration: &Calibration) -> Result<Self> {
+        let network = Arc::new(bert.network(&layout, calibration)?);
+        Ok(Self { bert, layout, network })
+    }
+
+    /// The model in plain.
+    pub fn bert(&self) -> &Bert {
+        &self.bert
+    }
+
+    /// Where values sit in the slots.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The computation on ciphertexts.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// A text made ready for encryption, checked with the plain twin: a text whose values leave the ranges that the
+    /// approximations were made for is refused, since its encrypted embedding would be noise.
+    ///
+    /// # Errors
+    /// [`Error::Models`](crate::Error::Models) for a text that is empty, too long, unknown or not covered.
+    pub fn query(&self, text: &str) -> Result<Query> {
+        let query = self.bert.query(&self.layout, text)?;
+        self.bert.check_covered(&self.network, &query)?;
+        Ok(query)
+    }
+}

@@ -1,0 +1,134 @@
+//! The side that computes, and sees no secret.
+
+use std::sync::Arc;
+
+use aegis_circuits::Bootstrapper;
+use aegis_ckks::{Ciphertext, Context, EvaluationKeys, Evaluator, KeyRequest, same_scale};
+use aegis_nn::bootstraps::Plan;
+use aegis_nn::{CtTensor, MODEL, Observer, StageInfo};
+
+use crate::error::{Error, Result};
+use crate::message::{self, Header, Kind};
+use crate::model::Model;
+
+/// A server: one model, planned for one parameter set on one device. It serves any number of clients, each with keys of his
+/// own.
+pub struct Server {
+    ctx: Context,
+    model: Model,
+    plan: Plan,
+    bootstrapper: Bootstrapper,
+}
+
+impl Server {
+    /// Plans the whole network: where to bootstrap, at which level each stage runs.
+    ///
+    /// # Errors
+    /// [`Error::OtherShape`] for a model laid out for other slots; [`Error::Evaluation`] and [`Error::Circuits`] for
+    /// parameters that cannot carry it.
+    pub fn new(ctx: &Context, model: Model) -> Result<Self> {
+        if model.layout().slots() != ctx.params().slots() {
+            let remedy = "lay the model out for the slots of the parameters";
+            return Err(Error::OtherShape { what: "the model", remedy });
+        }
+        let plan = model.network().place(ctx.params())?;
+        let bootstrapper = Bootstrapper::new(ctx, ctx.params().slots())?;
+        Ok(Self { ctx: ctx.clone(), model, plan, bootstrapper })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Every key that an evaluation uses: what a client makes, and no others.
+    pub fn request(&self) -> KeyRequest {
+        self.model.network().keys(self.ctx.params(), &self.plan).merge(&self.bootstrapper.keys())
+    }
+
+    /// The stages of an evaluation, in order.
+    pub fn stages(&self) -> Vec<StageInfo> {
+        self.model.network().stages(self.ctx.params(), &self.plan)
+    }
+
+    /// The encrypted input of a query, checked: number of ciphertexts, level and scale.
+    ///
+    /// # Errors
+    /// [`Error::NotFresh`] for ciphertexts that were computed on; [`Error::Evaluation`] for another number of them.
+    pub fn input(&self, tokens: usize, blocks: Vec<Ciphertext>) -> Result<CtTensor> {
+        let params = self.ctx.params();
+        let fresh = params.fresh_level();
+        if let Some(block) =
+            blocks.iter().find(|b| b.level() != fresh || !same_scale(b.scale(), params.scale(fresh)))
+        {
+            return Err(Error::NotFresh {
+                level: block.level(),
+                scale_log2: block.scale().log2(),
+                want: fresh,
+                want_log2: params.scale(fresh).log2(),
+            });
+        }
+        Ok(CtTensor::new(self.model.layout(), MODEL, tokens, blocks)?)
+    }
+
+    /// Whether keys made for a request serve the network.
+    ///
+    /// # Errors
+    /// [`Error::KeysMissing`].
+    pub fn check_request(&self, held: &KeyRequest) -> Result<()> {
+        if self.request().is_within(held) {
+            return Ok(());
+        }
+        Err(Error::KeysMissing { tokens: self.model.layout().tokens() })
+    }
+
+    /// Whether these keys serve the network and belong to the input.
+    ///
+    /// # Errors
+    /// [`Error::ForeignKeys`], [`Error::KeysMissing`].
+    pub fn check_keys(&self, keys: &EvaluationKeys, x: &CtTensor) -> Result<()> {
+        x.blocks().iter().try_for_each(|b| Error::check_keys("the query", b.key_id(), keys.id()))?;
+        self.check_request(&keys.contents())
+    }
+
+    /// Runs the network.
+    ///
+    /// # Errors
+    /// Those of [`Server::check_keys`]; [`Error::Evaluation`].
+    pub fn evaluate(
+        &self,
+        keys: &Arc<EvaluationKeys>,
+        x: &CtTensor,
+        observer: &mut dyn Observer,
+    ) -> Result<CtTensor> {
+        self.check_keys(keys, x)?;
+        let ev = Evaluator::new(&self.ctx, Arc::clone(keys));
+        Ok(self.model.network().run(&ev, &self.plan, Some(&self.bootstrapper), x, observer)?)
+    }
+
+    /// From a client's message to the one that answers it.
+    ///
+    /// # Errors
+    /// Those of [`message::decode`], [`Server::input`] and [`Server::evaluate`]; [`Error::OtherModel`] for a query of other
+    /// weights.
+    pub fn answer(
+        &self,
+        keys: &Arc<EvaluationKeys>,
+        query: &[u8],
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<u8>> {
+        let (header, blocks) = message::decode(&self.ctx, query, Kind::Query)?;
+        let want = self.model.bert().identity();
+        if header.model != want {
+            return Err(Error::OtherModel { have: header.model, want: want.to_owned() });
+        }
+        if header.shape.layout()? != *self.model.layout() {
+            return Err(Error::OtherShape {
+                what: "the query",
+                remedy: "plan the model for its padded tokens",
+            });
+        }
+        let y = self.evaluate(keys, &self.input(header.shape.tokens(), blocks)?, observer)?;
+        message::encode(&self.ctx, &Header { kind: Kind::Result, ..header }, y.blocks())
+    }
+}

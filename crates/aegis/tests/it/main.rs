@@ -1,0 +1,207 @@
+//! Client and server apart: what travels between them, and what each refuses.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aegis::message::{self, Kind};
+use aegis::{Client, Error, Model, Server};
+use aegis_ckks::{
+    Ciphertext, Context, EvaluationKeys, Evaluator, KeyRequest, N16_B13_S40, Params, Seed,
+    insecure_bootstrap_spec,
+};
+use aegis_cpu::Cpu;
+use aegis_models::testing::TinyBert;
+use aegis_models::{Bert, CALIBRATION_FILE, calibration_file, cosine};
+
+const TEXT: &str = "the cat sat on the mat.";
+
+/// A small model with its calibration, written to a folder and read back.
+fn tiny(dir: &Path) -> Arc<Bert> {
+    TinyBert::default().write(dir).expect("a writable folder");
+    let bert = Bert::load(dir).expect("a model");
+    let texts = [TEXT, "a dog ran on the road.", "cat", "the dogs sat. the cats ran."];
+    let tokens: Vec<_> = texts.iter().map(|t| bert.tokenize(t).expect("tokens")).collect();
+    let constants = bert.calibrate("test", &tokens).expect("constants");
+    let file = calibration_file(&constants, bert.identity()).expect("a file");
+    std::fs::write(dir.join(CALIBRATION_FILE), file).expect("a writable folder");
+    Arc::new(bert)
+}
+
+fn small_ring(threads: usize) -> Context {
+    let params = Params::insecure(insecure_bootstrap_spec(9)).expect("a ring");
+    let device = Cpu::new(params.rns().clone(), threads).expect("a device");
+    Context::new(params, Arc::new(device)).expect("a context")
+}
+
+/// Everything between client and server as bytes: the embedding is the plain model's, the result does not depend on the
+/// number of threads, and damaged or exchanged messages are refused.
+#[test]
+fn a_query_travels_to_the_server_and_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bert = tiny(dir.path());
+    let results: Vec<Vec<u8>> = [1, 2].map(|threads| round_trip(&bert, threads)).into();
+    assert!(results[0] == results[1], "one and two threads give different ciphertexts");
+}
+
+fn round_trip(bert: &Arc<Bert>, threads: usize) -> Vec<u8> {
+    let ctx = small_ring(threads);
+    let model = Model::new(Arc::clone(bert), ctx.params().slots(), 16).expect("a model");
+    let server = Server::new(&ctx, model.clone()).expect("a server");
+    let (client, made) =
+        Client::generate(&ctx, Seed::new([3; 32]), &server.request()).expect("a client and its keys");
+    let mut keys = Vec::new();
+    made.write(&ctx, &mut keys).expect("keys as bytes");
+
+    let query = model.query(TEXT).expect("a query");
+    let sent = client.query(&model, &query, &Seed::new([4; 32])).expect("a message");
+    refuses_damage(&ctx, &sent);
+    assert_eq!(message::kind(&sent[..1000]), Some(Kind::Query));
+
+    let keys = Arc::new(EvaluationKeys::read(&ctx, keys.as_slice()).expect("undamaged keys"));
+    let back = server.answer(&keys, &sent, &mut ()).expect("an evaluation");
+    let again = server.answer(&keys, &back, &mut ());
+    assert!(matches!(again, Err(Error::OtherKind { have: Kind::Result, .. })), "a result is no query");
+
+    let (header, embedding) = client.result(&back).expect("an embedding");
+    assert_eq!(header.shape, query.shape);
+    let plain = bert.embed_plain(TEXT).expect("an embedding");
+    let cosine = cosine(&embedding, &plain).expect("two embeddings");
+    assert!(cosine > 0.999, "cosine {cosine}");
+    back
+}
+
+fn refuses_damage(ctx: &Context, sent: &[u8]) {
+    let refusal =
+        |bytes: &[u8], kind| message::decode(ctx, bytes, kind).map(|_| ()).expect_err("damage is found");
+    assert!(matches!(refusal(sent, Kind::Result), Error::OtherKind { have: Kind::Query, .. }));
+    for length in [0, 7, 8, 10, 40, sent.len() / 2, sent.len() - 1] {
+        refusal(&sent[..length], Kind::Query);
+    }
+    for at in [0, 8, 11, 30, sent.len() / 2, sent.len() - 1] {
+        let mut flipped = sent.to_vec();
+        flipped[at] ^= 4;
+        refusal(&flipped, Kind::Query);
+    }
+}
+
+/// The whole of a large model at the preset that ships, on the device that only records: levels, scales, keys and
+/// shapes of every operation fit, with one ciphertext an activation and with two.
+#[test]
+fn a_model_of_full_size_runs_on_the_recorder() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let sizes = TinyBert {
+        width: 384,
+        heads: 12,
+        layers: 2,
+        intermediate: 1536,
+        positions: 128,
+        ..TinyBert::default()
+    };
+    sizes.write(dir.path()).expect("a writable folder");
+    let bert = Arc::new(Bert::load(dir.path()).expect("a model"));
+    let tokens = [bert.tokenize(TEXT).expect("tokens")];
+    let constants = bert.calibrate("test", &tokens).expect("constants");
+    let params = Params::try_from(N16_B13_S40).expect("a preset");
+    for padded in [64, 128] {
+        let device = Arc::new(aegis_hal::Trace::new(params.rns().clone()));
+        let ctx = Context::new(params.clone(), device).expect("a context");
+        let layout = bert.layout(params.slots(), padded).expect("a layout");
+        let model = Model::with_calibration(Arc::clone(&bert), layout, &constants).expect("a model");
+        let server = Server::new(&ctx, model.clone()).expect("a server");
+        let (client, keys) =
+            Client::generate(&ctx, Seed::new([3; 32]), &server.request()).expect("a client and its keys");
+        // Calibrated on the text itself, so that it is covered.
+        let query = model.query(TEXT).expect("a query");
+        let x = client.encrypt(&model, &query, &Seed::new([4; 32])).expect("a ciphertext");
+        let y = server.evaluate(&Arc::new(keys), &x, &mut ()).expect("an evaluation");
+        client.check(&query.shape, y.blocks()).expect("a result");
+    }
+}
+
+/// What a server or a client can be handed by mistake or malice is refused before anything is computed.
+#[test]
+fn keys_queries_and_results_of_others_are_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bert = tiny(dir.path());
+    let ctx = small_ring(1);
+    let model = Model::new(Arc::clone(&bert), ctx.params().slots(), 16).expect("a model");
+    let server = Server::new(&ctx, model.clone()).expect("a server");
+    let query = model.query(TEXT).expect("a query");
+    let tokens = query.shape.tokens();
+    let none = KeyRequest::new(ctx.params().n());
+    let client = |n| Client::generate(&ctx, Seed::new([n; 32]), &none).expect("no keys");
+    let ((client, own), (stranger, others)) = (client(3), client(4));
+    let encrypted = client.encrypt(&model, &query, &Seed::new([5; 32])).expect("a ciphertext");
+    let blocks = || encrypted.blocks().to_vec();
+
+    let refused = server.check_keys(&others, &encrypted);
+    assert!(matches!(refused, Err(Error::ForeignKeys { what: "the query", .. })), "{refused:?}");
+    let refused = server.check_keys(&own, &encrypted);
+    assert!(matches!(refused, Err(Error::KeysMissing { tokens: 16 })), "{refused:?}");
+    let own = Arc::new(own);
+    assert!(server.evaluate(&own, &encrypted, &mut ()).is_err(), "keys that are missing are no keys");
+
+    let ev = Evaluator::new(&ctx, own);
+    let each = |change: &dyn Fn(&Ciphertext) -> aegis_ckks::Result<Ciphertext>| {
+        let changed: aegis_ckks::Result<Vec<_>> = encrypted.blocks().iter().map(change).collect();
+        server.input(tokens, changed.expect("ciphertexts")).map(drop)
+    };
+    let refused = each(&|b| ev.drop_to(b, b.level().lowered(1)));
+    assert!(matches!(refused, Err(Error::NotFresh { .. })), "{refused:?}");
+    let refused = each(&|b| ev.reinterpret(b, 2.0 * b.scale()));
+    assert!(matches!(refused, Err(Error::NotFresh { .. })), "{refused:?}");
+    for (tokens, blocks) in [(tokens, vec![]), (17, blocks())] {
+        let refused = server.input(tokens, blocks).map(drop);
+        assert!(matches!(refused, Err(Error::Evaluation(_))), "{refused:?}");
+    }
+
+    client.check(&query.shape, &blocks()).expect("of these keys and this shape");
+    let refused = stranger.check(&query.shape, &blocks());
+    assert!(matches!(refused, Err(Error::ForeignKeys { what: "the result", .. })), "{refused:?}");
+    let refused = client.decrypt(&query.shape, &[]);
+    assert!(matches!(refused, Err(Error::OtherShape { .. })), "{refused:?}");
+}
+
+/// A server answers queries of its own model and length, and is made for the slots of its parameters.
+#[test]
+fn queries_of_another_model_or_length_are_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bert = tiny(dir.path());
+    let ctx = small_ring(1);
+    let slots = ctx.params().slots();
+    let model = |tokens| Model::new(Arc::clone(&bert), slots, tokens).expect("a model");
+    let (model, shorter) = (model(16), model(8));
+    let server = Server::new(&ctx, model.clone()).expect("a server");
+    let none = KeyRequest::new(ctx.params().n());
+    let (client, keys) = Client::generate(&ctx, Seed::new([3; 32]), &none).expect("no keys");
+    let keys = Arc::new(keys);
+    if shorter.layout() != model.layout() {
+        let query = shorter.query("cat").expect("a query");
+        let sent = client.query(&shorter, &query, &Seed::new([4; 32])).expect("a message");
+        let refused = server.answer(&keys, &sent, &mut ()).map(drop);
+        assert!(matches!(refused, Err(Error::OtherShape { what: "the query", .. })), "{refused:?}");
+    }
+    let encrypted = client.encrypt(&model, &model.query(TEXT).expect("a query"), &Seed::new([4; 32]));
+    let encrypted = encrypted.expect("a ciphertext");
+    let shape = model.query(TEXT).expect("a query").shape;
+    let header = message::Header { kind: Kind::Query, model: "0".repeat(64), shape };
+    let sent = message::encode(&ctx, &header, encrypted.blocks()).expect("a message");
+    let refused = server.answer(&keys, &sent, &mut ()).map(drop);
+    assert!(matches!(refused, Err(Error::OtherModel { .. })), "{refused:?}");
+
+    let wide = Model::new(bert, 2 * slots, 16).expect("a model");
+    assert!(matches!(Server::new(&ctx, wide).map(drop), Err(Error::OtherShape { what: "the model", .. })));
+}
+
+/// A failure of the device is nobody's input, wherever it was met.
+#[test]
+fn failures_of_a_device_are_told_from_refusals() {
+    let gone = || aegis_ckks::Error::from(aegis_hal::Error::Device("gone".into()));
+    let misuse = || aegis_ckks::Error::from(aegis_hal::Error::WrongDevice);
+    let nested = |e| Error::from(aegis_nn::Error::from(aegis_circuits::Error::from(e)));
+    assert!(aegis::is_of_device(&nested(gone())) && !aegis::is_of_device(&nested(misuse())));
+    assert!(aegis::is_of_device(&Error::from(gone())) && !aegis::is_of_device(&Error::from(misuse())));
+    let full = aegis_hal::Error::OutOfMemory { asked: 8, limit: None, live: 0 };
+    assert!(aegis::is_of_device(&aegis_ckks::Error::from(full)));
+    assert!(!aegis::is_of_device(&Error::NotAMessage));
+}
