@@ -11,7 +11,7 @@ use crate::cargo::{cargo, root, run};
 pub(crate) fn loom() -> Result<()> {
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     run(cargo()
-        .args(["test", "--release", "--package", "aegis-cpu", "--lib", "queue::models"])
+        .args(["test", "--release", "--package", "aegis-cpu", "--lib", "executor::models"])
         .env("RUSTFLAGS", format!("{flags} --cfg aegis_loom"))
         .env("CARGO_TARGET_DIR", root().join("target-loom"))
         // Orders with more switches away from a thread that could run on are left out: there are too many.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aegis_benches::{Bench, Options};
 use aegis_ckks::{N16_L24_S49, Params, insecure_levelled_spec};
 use aegis_cpu::Cpu;
-use aegis_hal::{Backend, Device, Host, Kernel, Poly, Shape};
+use aegis_hal::{Backend, Device, HostData, Kernel, Poly, Shape};
 use aegis_ring::{Basis, Galois};
 use clap::Parser;
 
@@ -108,5 +108,5 @@ fn filled(device: &dyn Backend, batch: usize, basis: &Basis, n: usize) -> anyhow
     let words = batch * basis.len() * n;
     // Below every prime, so that the residues are canonical.
     let data = (0..words as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44).collect();
-    Ok(device.upload(Shape::new(batch, basis.clone(), n), Host::Residues(data))?)
+    Ok(device.upload(Shape::new(batch, basis.clone(), n), HostData::Residues(data))?)
 }

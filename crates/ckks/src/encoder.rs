@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::PI;
 use std::sync::Arc;
 
-use aegis_hal::{Device, Host, Kernel, Poly, Shape};
+use aegis_hal::{Device, HostData, Kernel, Poly, Shape};
 use aegis_ring::Basis;
 use num_complex::Complex64;
 use rustfft::{Fft, FftPlanner};
@@ -154,7 +154,7 @@ impl Encoder {
     /// `batch` rows of equal length, one after the other.
     fn upload_rows(&self, batch: usize, words: Zeroizing<Vec<i64>>, basis: &Basis) -> Result<Poly> {
         let shape = Shape::new(batch, basis.clone(), words.len() / batch);
-        let mut poly = self.device.upload(shape, Host::Signed(words))?;
+        let mut poly = self.device.upload(shape, HostData::Signed(words))?;
         self.device.launch(&Kernel::Ntt, basis, poly.view_mut(), &[])?;
         Ok(poly)
     }

@@ -1,6 +1,6 @@
 //! The secret key: encryption under it and decryption.
 
-use aegis_hal::{Device, Host, Kernel, Poly, Shape};
+use aegis_hal::{Device, HostData, Kernel, Poly, Shape};
 use aegis_ring::Basis;
 use num_complex::Complex64;
 use zeroize::{Zeroize, Zeroizing};
@@ -48,7 +48,7 @@ impl SecretPoly {
 /// Small polynomials in evaluation form over `basis`, leaving no copy of their coefficients behind.
 pub(crate) fn upload_small(ctx: &Context, rows: &[&[i64]], basis: &Basis) -> Result<Poly> {
     let shape = Shape::new(rows.len(), basis.clone(), ctx.params().n());
-    let mut poly = ctx.device().upload(shape, Host::Signed(Zeroizing::new(rows.concat())))?;
+    let mut poly = ctx.device().upload(shape, HostData::Signed(Zeroizing::new(rows.concat())))?;
     ctx.device().launch(&Kernel::Ntt, basis, poly.view_mut(), &[])?;
     Ok(poly)
 }
@@ -102,7 +102,7 @@ impl SecretKey {
         let seed = plaintext.bind(&seed.derive("secret-key encryption", self.fingerprint.bytes()));
         let s = SecretPoly::upload(ctx, &self.coefficients, &basis)?;
         let a = sampling::uniform(ctx.params().rns(), &basis, 1, &seed.derive("mask", &[]));
-        let a = dev.upload(Shape::new(1, basis.clone(), n), Host::Residues(a))?;
+        let a = dev.upload(Shape::new(1, basis.clone(), n), HostData::Residues(a))?;
         let e = sampling::gaussian(n, &mut seed.derive("error", &[]).rng());
         let mut masked = SecretPoly::upload(ctx, &e, &basis)?;
         let mut product = SecretPoly::new(dev, dev.alloc(Shape::new(1, basis.clone(), n))?);

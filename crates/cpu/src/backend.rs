@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use aegis_hal::{Backend, Error, Host, Kernel, Poly, Result, Shape, View, ViewMut};
+use aegis_hal::{Backend, Error, HostData, Kernel, Poly, Result, Shape, View, ViewMut};
 use aegis_ring::{Basis, Rns};
 
 use crate::engine::{Engine, Launch};
+use crate::executor::{Executor, Job};
 use crate::memory::{Buffer, Memory, Pool};
 use crate::operand::Operand;
-use crate::queue::{Executor, Job};
 use crate::simd::{Isa, Simd};
 
 /// How a [`Cpu`] is made. The defaults: all the threads and the best instructions of the machine, and no bound.
@@ -95,7 +95,7 @@ impl Backend for Cpu {
         Ok(Poly::from_buffer(shape, Arc::new(buffer)))
     }
 
-    fn upload(&self, shape: Shape, data: Host) -> Result<Poly> {
+    fn upload(&self, shape: Shape, data: HostData) -> Result<Poly> {
         data.check(&self.engine.rns, &shape)?;
         let mut poly = self.alloc(shape)?;
         let out = self.operand(poly.view_mut().as_view())?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use aegis_hal::{Host, Kernel, Result, Shape};
+use aegis_hal::{HostData, Kernel, Result, Shape};
 use aegis_ring::{BaseConv, Basis, Factor, Galois, LimbId, NttTable, Rns};
 use rayon::prelude::*;
 
@@ -108,7 +108,7 @@ impl Engine {
     ///
     /// # Safety
     /// Only from the executor, one job at a time.
-    pub(crate) unsafe fn upload(&self, out: &Operand, limbs: &Basis, data: &Host) -> Result<()> {
+    pub(crate) unsafe fn upload(&self, out: &Operand, limbs: &Basis, data: &HostData) -> Result<()> {
         // SAFETY: Executor, passed on, outside the parallel part.
         let rows = unsafe { out.open() };
         // SAFETY: passed on; there are no slices.
@@ -119,8 +119,8 @@ impl Engine {
             // SAFETY: Apart.
             let row = unsafe { rows.row_mut(poly, position) };
             match data {
-                Host::Residues(words) => row.copy_from_slice(&words[task * n..][..n]),
-                Host::Signed(words) => {
+                HostData::Residues(words) => row.copy_from_slice(&words[task * n..][..n]),
+                HostData::Signed(words) => {
                     let prime = self.prime(limbs.limbs()[position]);
                     self.simd.reduce_signed(prime, row, &words[poly * n..][..n]);
                 }

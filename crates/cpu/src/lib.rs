@@ -3,7 +3,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use aegis_cpu::Cpu;
-//! use aegis_hal::{Backend, Host, Kernel, Shape};
+//! use aegis_hal::{Backend, HostData, Kernel, Shape};
 //! use aegis_ring::{Basis, LimbId, Rns, primes};
 //!
 //! let prime = primes::nearest_ntt_prime(2f64.powi(40), 1 << 39..1 << 41, 10, &[])?;
@@ -13,7 +13,7 @@
 //! // 3 X^0 + 1 X^1, squared in evaluation form: 9 + 6 X + X^2.
 //! let mut coefficients = vec![0; 1024];
 //! (coefficients[0], coefficients[1]) = (3, 1);
-//! let mut x = dev.upload(Shape::new(1, basis.clone(), 1024), Host::Signed(coefficients.into()))?;
+//! let mut x = dev.upload(Shape::new(1, basis.clone(), 1024), HostData::Signed(coefficients.into()))?;
 //! dev.launch(&Kernel::Ntt, &basis, x.view_mut(), &[])?;
 //! let mut square = dev.alloc(x.shape().clone())?;
 //! dev.launch(&Kernel::Mul, &basis, square.view_mut(), &[x.view(), x.view()])?;
@@ -29,10 +29,10 @@
 mod backend;
 mod chunk;
 mod engine;
+mod executor;
 mod kernels;
 mod memory;
 mod operand;
-mod queue;
 mod simd;
 mod sync;
 

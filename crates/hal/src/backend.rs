@@ -12,7 +12,7 @@ pub type Device = Arc<dyn Backend>;
 
 /// Data on its way to a device.
 #[derive(Clone, Debug)]
-pub enum Host {
+pub enum HostData {
     /// Canonical residues: polynomial, then limb in basis order, then word.
     Residues(Vec<u64>),
     /// Signed integers, one row of `n` words a polynomial; the device reduces them modulo every limb. Secrets and errors
@@ -20,7 +20,7 @@ pub enum Host {
     Signed(Zeroizing<Vec<i64>>),
 }
 
-impl Host {
+impl HostData {
     /// Size in bytes, as the data leaves the host.
     pub fn bytes(&self) -> u64 {
         let words = match self {
@@ -85,7 +85,7 @@ pub trait Backend: Send + Sync {
     fn alloc(&self, shape: Shape) -> Result<Poly>;
 
     /// A buffer with this content. Fails when the number of words does not fit the shape.
-    fn upload(&self, shape: Shape, data: Host) -> Result<Poly>;
+    fn upload(&self, shape: Shape, data: HostData) -> Result<Poly>;
 
     /// The content as canonical residues: polynomial, then limb in basis order, then word.
     fn download(&self, view: View<'_>) -> Result<Vec<u64>>;

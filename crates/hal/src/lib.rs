@@ -3,7 +3,8 @@
 //! A [`Poly`] is an opaque buffer of `{batch, limbs, n}` residues on a [`Device`]; a [`Kernel`] is an operation on such
 //! buffers, as a value; a [`Backend`] enqueues kernels. Fused kernels are optional for a backend and have a lowering
 //! to primitive ones ([`Kernel::lower`]). [`conformance`] is the suite that every backend passes, lowerings included;
-//! its oracle is a slow exact reference of every kernel. [`Trace`] is a backend that only records:
+//! its oracle is a slow exact reference of every kernel. [`Trace`] is a backend that only records, and counts what a
+//! circuit costs without its data:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -19,6 +20,7 @@
 //! dev.launch(&Kernel::Mul, &basis, x.slice_mut(1, 1), &[y.view()])?;
 //! assert_eq!(dev.text(), "ntt {0} %0[0..2]x1024\nmul {0} %0[1..2]x1024 <- %1[0..1]x1024\n");
 //! assert_eq!(dev.counts()["ntt"].rows, 2);
+//! assert_eq!(dev.totals().bytes_touched, (2 + 2 + 1 + 1 + 1) * 8192); // ntt in place, then mul in place
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -34,7 +36,7 @@ mod kernel;
 mod poly;
 pub mod trace;
 
-pub use backend::{Backend, Device, Host};
+pub use backend::{Backend, Device, HostData};
 pub use error::{Error, Result};
 pub use kernel::{Facts, Kernel, Scalars};
 pub use poly::{Poly, Shape, View, ViewMut};

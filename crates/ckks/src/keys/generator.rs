@@ -1,6 +1,6 @@
 //! The making of keys.
 
-use aegis_hal::{Host, Kernel, Poly, Shape, View};
+use aegis_hal::{HostData, Kernel, Poly, Shape, View};
 use aegis_ring::{Basis, Galois};
 
 use super::{EncapsulationKeys, EvaluationKeys, KeyRequest, PublicKey, SwitchingKey};
@@ -204,5 +204,5 @@ impl KeyGenerator {
 pub(crate) fn uniform_halves(ctx: &Context, basis: &Basis, count: usize, seed: &Seed) -> Result<Poly> {
     let words = sampling::uniform(ctx.params().rns(), basis, count, seed);
     let shape = Shape::new(count, basis.clone(), ctx.params().n());
-    Ok(ctx.device().upload(shape, Host::Residues(words))?)
+    Ok(ctx.device().upload(shape, HostData::Residues(words))?)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use aegis_hal::{Host, Poly, Shape};
+use aegis_hal::{HostData, Poly, Shape};
 use aegis_ring::{Basis, Galois};
 use zeroize::Zeroizing;
 
@@ -107,7 +107,7 @@ fn take_pairs<R: Read>(
     for d in 0..count {
         let mut words = Vec::with_capacity(basis.len() * n);
         source.take_residues(ctx, basis, &mut words)?;
-        let stored = dev.upload(Shape::new(1, basis.clone(), n), Host::Residues(words))?;
+        let stored = dev.upload(Shape::new(1, basis.clone(), n), HostData::Residues(words))?;
         let copy = aegis_hal::Kernel::Copy;
         dev.launch(&copy, basis, key.slice_mut(2 * d, 1), &[stored.view()])?;
         dev.launch(&copy, basis, key.slice_mut(2 * d + 1, 1), &[uniform.slice(d, 1)])?;
@@ -305,7 +305,7 @@ impl Ciphertext {
         }
         source.close()?;
         let shape = Shape::new(2, basis, ctx.params().n());
-        let poly = ctx.device().upload(shape, Host::Residues(words))?;
+        let poly = ctx.device().upload(shape, HostData::Residues(words))?;
         Ok(Self::new(poly, level, scale, id))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aegis_cpu::{Cpu, CpuOptions, Isa};
-use aegis_hal::{Backend, Device, Error, Host, Kernel, Poly, Result, Shape, View, ViewMut, conformance};
+use aegis_hal::{Backend, Device, Error, HostData, Kernel, Poly, Result, Shape, View, ViewMut, conformance};
 use aegis_ring::{Basis, LimbId, NttTable, Rns, primes};
 
 /// Primes of all sizes that programs use, some at the upper bound of 2^50.
@@ -56,7 +56,7 @@ impl Backend for Unfused {
         self.0.alloc(shape)
     }
 
-    fn upload(&self, shape: Shape, data: Host) -> Result<Poly> {
+    fn upload(&self, shape: Shape, data: HostData) -> Result<Poly> {
         self.0.upload(shape, data)
     }
 
@@ -102,7 +102,7 @@ fn transforms_of_every_size_agree_with_the_scalar_one() {
         for isa in Isa::available() {
             let dev = cpu(Arc::clone(&rns), 2, isa);
             let shape = Shape::new(1, basis.clone(), n);
-            let mut x = dev.upload(shape, Host::Residues(words.clone())).unwrap();
+            let mut x = dev.upload(shape, HostData::Residues(words.clone())).unwrap();
             dev.launch(&Kernel::Ntt, &basis, x.view_mut(), &[]).unwrap();
             assert!(dev.download(x.view()).unwrap() == want, "{isa:?}, forward, N = 2^{log_n}");
             dev.launch(&Kernel::Intt, &basis, x.view_mut(), &[]).unwrap();

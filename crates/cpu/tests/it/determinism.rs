@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aegis_cpu::{Cpu, Isa};
-use aegis_hal::{Backend, Host, Kernel, Poly, Result, Shape};
+use aegis_hal::{Backend, HostData, Kernel, Poly, Result, Shape};
 use aegis_ring::{Basis, Galois, LimbId, Rns};
 use proptest::prelude::*;
 
@@ -16,9 +16,9 @@ fn program(dev: &Cpu, seed: u64, terms: usize, run: usize) -> Result<Vec<u64>> {
     let all: Basis = (0..rns.moduli().len() as u16).map(LimbId).collect();
     let special: Basis = all.iter().skip(4).collect();
     let q = all.minus(&special);
-    let signed = |salt: u64, words: usize| -> Host {
+    let signed = |salt: u64, words: usize| -> HostData {
         let word = |i: u64| (i ^ seed ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
-        Host::Signed(
+        HostData::Signed(
             (0..words as u64)
                 .map(|i| word(i).wrapping_mul(i | 1).cast_signed() >> (i % 60))
                 .collect::<Vec<_>>()
@@ -77,9 +77,9 @@ fn inner_products_of_thousands_of_terms_have_equal_bits() {
     const LOG_N: u32 = 4;
     let (rns, n) = (ring(LOG_N), 1usize << LOG_N);
     let basis: Basis = [0, 2].map(LimbId).into_iter().collect();
-    let largest = |batch: usize, n: usize| -> Host {
+    let largest = |batch: usize, n: usize| -> HostData {
         let row = |l| vec![rns.modulus(l).value() - 1; n];
-        Host::Residues((0..batch).flat_map(|_| basis.iter().flat_map(row)).collect())
+        HostData::Residues((0..batch).flat_map(|_| basis.iter().flat_map(row)).collect())
     };
     for terms in [1024, 3999, 4000, 4001, 9000] {
         for (weight_n, accumulate) in [(n, false), (n, true), (n / 2, true), (2, false), (2, true), (1, true)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aegis_cpu::{Cpu, CpuOptions};
-use aegis_hal::{Backend, Error, Host, Kernel, Poly, Shape};
+use aegis_hal::{Backend, Error, HostData, Kernel, Poly, Shape};
 use aegis_ring::{Basis, Galois, LimbId, Rns};
 use proptest::prelude::*;
 
@@ -30,7 +30,7 @@ fn shape(basis: &Basis) -> Shape {
 /// Residues of a small polynomial.
 fn upload(dev: &Cpu, basis: &Basis, value: i64) -> Poly {
     let words = (0..N as i64).map(|i| value * i - 5).collect::<Vec<_>>();
-    dev.upload(shape(basis), Host::Signed(words.into())).unwrap()
+    dev.upload(shape(basis), HostData::Signed(words.into())).unwrap()
 }
 
 fn full(asked: u64, limit: u64, live: u64) -> Error {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aegis_cpu::{Cpu, CpuOptions, Isa};
-use aegis_hal::{Backend, Error, Host, Kernel, Poly, Shape};
+use aegis_hal::{Backend, Error, HostData, Kernel, Poly, Shape};
 use aegis_ring::{Basis, Galois, LimbId, Rns};
 
 fn device(memory_limit: Option<u64>) -> Cpu {
@@ -15,7 +15,7 @@ fn device(memory_limit: Option<u64>) -> Cpu {
 /// Squares over all limbs.
 fn small(dev: &Cpu, batch: usize, n: usize) -> Poly {
     let words: Vec<i64> = (0..(batch * n) as i64).map(|i| i * i - 9).collect();
-    dev.upload(Shape::new(batch, (0..4).map(LimbId).collect(), n), Host::Signed(words.into())).unwrap()
+    dev.upload(Shape::new(batch, (0..4).map(LimbId).collect(), n), HostData::Signed(words.into())).unwrap()
 }
 
 /// The suite of `aegis-hal` says what is right and takes an interpreter too long; here fused kernels meet the primitive
@@ -67,7 +67,7 @@ fn a_lost_output_and_its_memory_used_again() {
     let q: Basis = [0, 1].map(LimbId).into_iter().collect();
     let dev = device(Some(2 * 128));
     let upload =
-        |value| dev.upload(Shape::new(1, q.clone(), 8), Host::Signed(vec![value; 8].into())).unwrap();
+        |value| dev.upload(Shape::new(1, q.clone(), 8), HostData::Signed(vec![value; 8].into())).unwrap();
     let (mut x, y) = (upload(3), upload(4));
     let mut lost = dev.alloc(Shape::new(1, q.clone(), 8)).unwrap();
     dev.launch(&Kernel::Add, &q, lost.view_mut(), &[x.view(), y.view()]).unwrap();
@@ -81,7 +81,7 @@ fn a_lost_output_and_its_memory_used_again() {
 fn sums_of_more_terms_than_are_added_at_once() {
     let (dev, q, terms) = (device(None), Basis::new([LimbId(0)]), 1030);
     let upload =
-        |n| dev.upload(Shape::new(terms, q.clone(), n), Host::Residues(vec![96; n * terms])).unwrap();
+        |n| dev.upload(Shape::new(terms, q.clone(), n), HostData::Residues(vec![96; n * terms])).unwrap();
     for (n, weight_n) in [(1, 1), (8, 1)] {
         let mut out = dev.alloc(Shape::new(1, q.clone(), n)).unwrap();
         let kernel = Kernel::InnerProduct { terms, accumulate: false };

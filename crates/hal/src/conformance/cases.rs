@@ -4,7 +4,7 @@ use aegis_ring::{Basis, Galois, LimbId, Rns};
 
 use super::reference::WORD_BY_WORD;
 use super::{Case, Failure, Slot};
-use crate::{Device, Error, Host, Kernel, Scalars, Shape};
+use crate::{Device, Error, HostData, Kernel, Scalars, Shape};
 
 /// A whole buffer of `batch` polynomials.
 fn whole(batch: usize, basis: &Basis, n: usize) -> Slot {
@@ -145,8 +145,8 @@ pub(super) fn refusals(dev: &Device) -> Result<(), Failure> {
         }
     }
     let data = [
-        ("too few words", Host::Signed(vec![0; n - 1].into())),
-        ("no residue", Host::Residues(vec![u64::MAX; n])),
+        ("too few words", HostData::Signed(vec![0; n - 1].into())),
+        ("no residue", HostData::Residues(vec![u64::MAX; n])),
     ];
     for (case, data) in data {
         match dev.upload(Shape::new(1, zero.clone(), n), data) {

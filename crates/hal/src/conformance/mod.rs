@@ -12,7 +12,7 @@ mod reference;
 
 use aegis_ring::Basis;
 
-use crate::{Device, Error, Host, Kernel, Poly, Shape, View, ViewMut};
+use crate::{Device, Error, HostData, Kernel, Poly, Shape, View, ViewMut};
 use reference::{Data, Reference, Run};
 
 /// Why a device does not conform.
@@ -104,8 +104,9 @@ impl Oracle {
     pub fn compare(&self, case: &Case, seed: u64) -> Result<(), Failure> {
         let (dev, mut random) = (&self.dev, Random(seed));
         let refused = |error| Failure::Refused { seed, case: format!("{case:?}"), error };
-        let upload =
-            |data: &Data| dev.upload(data.shape.clone(), Host::Residues(data.words.clone())).map_err(refused);
+        let upload = |data: &Data| {
+            dev.upload(data.shape.clone(), HostData::Residues(data.words.clone())).map_err(refused)
+        };
         let shapes = || case.ins.iter().chain([&case.out]).map(|slot| &slot.shape);
         shapes().try_for_each(|shape| shape.check(dev.rns())).map_err(refused)?;
         let mut want = random_data(dev, &case.out.shape, &mut random);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aegis_ring::{Basis, Rns};
 
-use crate::{Backend, Error, Host, Kernel, Poly, Result, Shape, View, ViewMut};
+use crate::{Backend, Error, HostData, Kernel, Poly, Result, Shape, View, ViewMut};
 
 pub use event::{Event, Launch, Operand};
 pub use totals::{Count, Totals};
@@ -151,7 +151,7 @@ impl Backend for Trace {
         Ok(Poly::from_buffer(shape, Token { id, bytes, owner: Arc::clone(&self.log) }))
     }
 
-    fn upload(&self, shape: Shape, data: Host) -> Result<Poly> {
+    fn upload(&self, shape: Shape, data: HostData) -> Result<Poly> {
         data.check(&self.rns, &shape)?;
         let poly = self.alloc(shape)?;
         let buffer = self.operand(poly.view(), poly.basis())?.buffer;
