@@ -5,7 +5,7 @@ use aegis_ring::{Basis, Galois};
 
 use super::{EncapsulationKeys, EvaluationKeys, KeyRequest, PublicKey, SwitchingKey};
 use crate::secret::{SecretPoly, upload_small};
-use crate::{Context, Level, Result, SecretKey, Seed, sampling};
+use crate::{Context, KeyId, Level, Result, SecretKey, Seed, sampling};
 
 /// Makes keys from one seed: the same seed under the same parameters gives the same keys.
 ///
@@ -197,6 +197,31 @@ impl KeyGenerator {
 
     fn launch(&self, kernel: &Kernel, basis: &Basis, out: &mut SecretPoly, ins: &[View<'_>]) -> Result<()> {
         Ok(self.ctx.device().launch(kernel, basis, out.poly.view_mut(), ins)?)
+    }
+}
+
+impl EvaluationKeys {
+    /// Keys of the right shapes and without content: for running circuits on a device that only records, where making
+    /// real ones would take most of the time. Anything else computed with them is noise.
+    pub fn shapes(ctx: &Context, request: &KeyRequest, id: KeyId) -> Result<Self> {
+        let params = ctx.params();
+        request.check(params)?;
+        let key = |level: Level, basis: Basis, digits: usize| {
+            let poly = ctx.device().alloc(Shape::new(2 * digits, basis, params.n()))?;
+            Ok::<_, crate::Error>(SwitchingKey { level, poly, seed: Seed::new([0; 32]) })
+        };
+        let at = |level| key(level, params.extended_basis(level), params.digits(level).len());
+        let encapsulation = || {
+            let to_sparse = key(Level::BASE, params.encapsulation_basis(), 1)?;
+            Ok::<_, crate::Error>(EncapsulationKeys { to_sparse, to_dense: at(params.max_level())? })
+        };
+        Ok(Self {
+            id,
+            n: params.n(),
+            relinearization: request.relinearization_level().map(at).transpose()?,
+            galois: request.galois_maps().map(|(map, level)| Ok((map, at(level)?))).collect::<Result<_>>()?,
+            encapsulation: request.wants_encapsulation().then(encapsulation).transpose()?,
+        })
     }
 }
 
