@@ -176,15 +176,24 @@ impl SecretKey {
 fn centered_values(ctx: &Context, basis: &Basis, residues: &[u64], scale: f64) -> Vec<f64> {
     let (rns, n) = (ctx.params().rns(), ctx.params().n());
     let moduli: Vec<_> = basis.iter().map(|l| *rns.modulus(l)).collect();
+    // For each prime the products of those before it: the weights of the known digits, and the inverse of its own.
+    let weights: Vec<(Vec<u64>, u64)> = (0..moduli.len())
+        .map(|k| {
+            let (q, mut weights, mut weight) = (&moduli[k], vec![], 1);
+            for m in &moduli[..k] {
+                weights.push(weight);
+                weight = q.mul(weight, q.reduce(m.value()));
+            }
+            (weights, q.inv(weight).expect("distinct primes are invertible modulo each other"))
+        })
+        .collect();
     let digit = |at: usize, known: &[i64]| {
         // (x - sum of known digits) / (product of earlier primes) mod this prime.
-        let q = &moduli[known.len()];
-        let (mut rest, mut weight) = (residues[known.len() * n + at], 1);
-        for (d, m) in known.iter().zip(&moduli) {
-            rest = q.sub(rest, q.mul(weight, q.from_signed(*d)));
-            weight = q.mul(weight, q.reduce(m.value()));
-        }
-        q.centered(q.mul(rest, q.inv(weight).expect("distinct primes are invertible modulo each other")))
+        let (q, (weights, inverse)) = (&moduli[known.len()], &weights[known.len()]);
+        let rest = known.iter().zip(weights).fold(residues[known.len() * n + at], |rest, (d, weight)| {
+            q.sub(rest, q.mul(*weight, q.from_signed(*d)))
+        });
+        q.centered(q.mul(rest, *inverse))
     };
     (0..n)
         .map(|at| {

@@ -64,11 +64,16 @@ impl Modulus {
     fn reduce_product(&self, x: u128) -> u64 {
         let high = (x >> (self.shift - 1)) as u64;
         let quotient = ((u128::from(high) * u128::from(self.barrett)) >> (self.shift + 1)) as u64;
-        let r = (x as u64).wrapping_sub(quotient.wrapping_mul(self.q));
-        // The quotient is at most two too small (HAC, note 14.44). A loop would run for centuries on words that are no
-        // residues: 2^64 / 3 rounds.
-        let r = if r >= self.q { r - self.q } else { r };
-        if r >= self.q { r - self.q } else { r }
+        let mut r = (x as u64).wrapping_sub(quotient.wrapping_mul(self.q));
+        // The quotient is at most two too small (HAC, note 14.44), and seldom is. A loop would run for centuries on words
+        // that are no residues: 2^64 / 3 rounds.
+        if r >= self.q {
+            r -= self.q;
+            if r >= self.q {
+                r -= self.q;
+            }
+        }
+        r
     }
 
     /// `x mod q` for any word.
