@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aegis_hal::{Device, HostData, Kernel, Poly, Scalars, Shape};
+use aegis_hal::{Device, HostData, Poly, Scalars, Shape};
 use aegis_ring::Basis;
 
 use crate::{Encoder, Error, Params, Result};
@@ -27,9 +27,7 @@ impl Context {
             return Err(Error::Device(aegis_hal::Error::Operands { kernel: "context", reason }));
         }
         let all = params.basis(params.max_level()).union(params.special());
-        let mut imaginary =
-            device.upload(Shape::new(1, all.clone(), 2), HostData::Signed(vec![0, 1].into()))?;
-        device.launch(&Kernel::Ntt, &all, imaginary.view_mut(), &[])?;
+        let imaginary = device.upload(Shape::new(1, all, 2), HostData::Coefficients(vec![0, 1].into()))?;
         let encoder = Encoder::new(params.n(), device.clone());
         Ok(Self(Arc::new(Inner { params, device, encoder, imaginary })))
     }

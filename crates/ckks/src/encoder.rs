@@ -154,9 +154,7 @@ impl Encoder {
     /// `batch` rows of equal length, one after the other.
     fn upload_rows(&self, batch: usize, words: Zeroizing<Vec<i64>>, basis: &Basis) -> Result<Poly> {
         let shape = Shape::new(batch, basis.clone(), words.len() / batch);
-        let mut poly = self.device.upload(shape, HostData::Signed(words))?;
-        self.device.launch(&Kernel::Ntt, basis, poly.view_mut(), &[])?;
-        Ok(poly)
+        Ok(self.device.upload(shape, HostData::Coefficients(words))?)
     }
 }
 

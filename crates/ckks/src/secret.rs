@@ -48,9 +48,7 @@ impl SecretPoly {
 /// Small polynomials in evaluation form over `basis`, leaving no copy of their coefficients behind.
 pub(crate) fn upload_small(ctx: &Context, rows: &[&[i64]], basis: &Basis) -> Result<Poly> {
     let shape = Shape::new(rows.len(), basis.clone(), ctx.params().n());
-    let mut poly = ctx.device().upload(shape, HostData::Signed(Zeroizing::new(rows.concat())))?;
-    ctx.device().launch(&Kernel::Ntt, basis, poly.view_mut(), &[])?;
-    Ok(poly)
+    Ok(ctx.device().upload(shape, HostData::Coefficients(Zeroizing::new(rows.concat())))?)
 }
 
 impl Drop for SecretPoly {

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::kernels::Product;
 use crate::memory::Pool;
 use crate::operand::Operand;
-use crate::simd::{Prime, Simd, Table};
+use crate::simd::{Ahead, Prime, Simd, Table};
 
 /// A checked launch, with handles of its buffers.
 pub(crate) struct Launch {
@@ -120,9 +120,13 @@ impl Engine {
             let row = unsafe { rows.row_mut(poly, position) };
             match data {
                 HostData::Residues(words) => row.copy_from_slice(&words[task * n..][..n]),
-                HostData::Signed(words) => {
-                    let prime = self.prime(limbs.limbs()[position]);
+                HostData::Coefficients(words) => {
+                    let limb = limbs.limbs()[position];
+                    let prime = self.prime(limb);
                     self.simd.reduce_signed(prime, row, &words[poly * n..][..n]);
+                    // The next row is written while this one is read: fetched like one that is read.
+                    let next = (position + 1 < limbs.len()).then(|| rows.address(poly, position + 1));
+                    self.simd.ntt(prime, self.table(limb, n), row, Ahead(next));
                 }
             }
         });

@@ -15,9 +15,10 @@ pub type Device = Arc<dyn Backend>;
 pub enum HostData {
     /// Canonical residues: polynomial, then limb in basis order, then word.
     Residues(Vec<u64>),
-    /// Signed integers, one row of `n` words a polynomial; the device reduces them modulo every limb. Secrets and errors
-    /// travel this way, so the integers are overwritten when dropped.
-    Signed(Zeroizing<Vec<i64>>),
+    /// Signed coefficients, one row of `n` words a polynomial. The device reduces them modulo every limb and transforms
+    /// the rows while they are in its cache: the polynomials arrive in evaluation form, as by [`Kernel::Ntt`]. Secrets
+    /// and errors travel this way, so the coefficients are overwritten when dropped.
+    Coefficients(Zeroizing<Vec<i64>>),
 }
 
 impl HostData {
@@ -25,7 +26,7 @@ impl HostData {
     pub fn bytes(&self) -> u64 {
         let words = match self {
             Self::Residues(words) => words.len(),
-            Self::Signed(words) => words.len(),
+            Self::Coefficients(words) => words.len(),
         };
         (words * size_of::<u64>()) as u64
     }
@@ -37,7 +38,7 @@ impl HostData {
         shape.check(rns)?;
         let (have, want) = match self {
             Self::Residues(words) => (words.len(), shape.words()),
-            Self::Signed(words) => (words.len(), shape.batch() * shape.n()),
+            Self::Coefficients(words) => (words.len(), shape.batch() * shape.n()),
         };
         if have != want {
             return refuse(format!("{have} words for {shape:?}, which takes {want}"));

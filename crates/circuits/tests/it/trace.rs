@@ -17,7 +17,6 @@ mod_down: 33 launches, 1279 rows
 mod_up: 78 launches, 2127 rows
 mul: 26 launches, 1029 rows
 mul_add: 22 launches, 627 rows
-ntt: 1 launches, 180 rows
 scalar_add: 16 launches, 420 rows
 scalar_mul: 26 launches, 1456 rows
 scalar_mul_add: 74 launches, 2178 rows

@@ -16,9 +16,8 @@ fn views_beyond_their_batch_reach_no_neighbour_and_leave_the_device_working() {
     for threads in [1, 2] {
         let dev = Cpu::new(ring(6), threads).unwrap();
         let basis = Basis::new([LimbId(0)]);
-        let upload = |value| {
-            dev.upload(Shape::new(1, basis.clone(), N), HostData::Signed(vec![value; N].into())).unwrap()
-        };
+        let upload =
+            |value| dev.upload(Shape::new(1, basis.clone(), N), HostData::Residues(vec![value; N])).unwrap();
         let (before, mut x, after) = (upload(1), upload(2), upload(3));
         for (first, count) in [(usize::MAX, 1), (usize::MAX, 2), ((1 << 54) - 1, 1), (1, 1), (0, 2)] {
             let read = catch_unwind(AssertUnwindSafe(|| dev.download(x.slice(first, count))));
@@ -44,6 +43,6 @@ fn shapes_whose_words_wrap_get_no_buffer() {
         let refused = |e: Option<Error>| matches!(e, Some(Error::Operands { .. }));
         assert!(refused(dev.alloc(shape.clone()).err()), "{batch}");
         assert!(refused(dev.upload(shape.clone(), HostData::Residues(vec![])).err()), "{batch}");
-        assert!(refused(dev.upload(shape, HostData::Signed(vec![0; N].into())).err()), "{batch}");
+        assert!(refused(dev.upload(shape, HostData::Coefficients(vec![0; N].into())).err()), "{batch}");
     }
 }

@@ -18,7 +18,7 @@ fn program(dev: &Cpu, seed: u64, terms: usize, run: usize) -> Result<Vec<u64>> {
     let q = all.minus(&special);
     let signed = |salt: u64, words: usize| -> HostData {
         let word = |i: u64| (i ^ seed ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
-        HostData::Signed(
+        HostData::Coefficients(
             (0..words as u64)
                 .map(|i| word(i).wrapping_mul(i | 1).cast_signed() >> (i % 60))
                 .collect::<Vec<_>>()
@@ -26,9 +26,7 @@ fn program(dev: &Cpu, seed: u64, terms: usize, run: usize) -> Result<Vec<u64>> {
         )
     };
     let upload = |salt, batch, basis: &Basis, n| -> Result<Poly> {
-        let mut x = dev.upload(Shape::new(batch, basis.clone(), n), signed(salt, batch * n))?;
-        dev.launch(&Kernel::Ntt, basis, x.view_mut(), &[])?;
-        Ok(x)
+        dev.upload(Shape::new(batch, basis.clone(), n), signed(salt, batch * n))
     };
     let mut x = upload(1, 2 * terms, &all, n)?;
     let weights = upload(2, 5 * terms, &all, n / run)?;

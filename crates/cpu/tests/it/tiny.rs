@@ -15,7 +15,8 @@ fn device(memory_limit: Option<u64>) -> Cpu {
 /// Squares over all limbs.
 fn small(dev: &Cpu, batch: usize, n: usize) -> Poly {
     let words: Vec<i64> = (0..(batch * n) as i64).map(|i| i * i - 9).collect();
-    dev.upload(Shape::new(batch, (0..4).map(LimbId).collect(), n), HostData::Signed(words.into())).unwrap()
+    dev.upload(Shape::new(batch, (0..4).map(LimbId).collect(), n), HostData::Coefficients(words.into()))
+        .unwrap()
 }
 
 /// The suite of `aegis-hal` says what is right and takes an interpreter too long; here fused kernels meet the primitive
@@ -67,7 +68,7 @@ fn a_lost_output_and_its_memory_used_again() {
     let q: Basis = [0, 1].map(LimbId).into_iter().collect();
     let dev = device(Some(2 * 128));
     let upload =
-        |value| dev.upload(Shape::new(1, q.clone(), 8), HostData::Signed(vec![value; 8].into())).unwrap();
+        |value| dev.upload(Shape::new(1, q.clone(), 8), HostData::Residues(vec![value; 16])).unwrap();
     let (mut x, y) = (upload(3), upload(4));
     let mut lost = dev.alloc(Shape::new(1, q.clone(), 8)).unwrap();
     dev.launch(&Kernel::Add, &q, lost.view_mut(), &[x.view(), y.view()]).unwrap();

@@ -116,6 +116,19 @@ fn inner_products(all: &Basis, some: &Basis, n: usize) -> Vec<Case> {
     cases
 }
 
+/// Shapes of coefficients to upload: whole polynomials, compact ones, constants.
+pub(super) fn uploads(rns: &Rns) -> Vec<Shape> {
+    let all: Basis = (0..rns.moduli().len() as u16).map(LimbId).collect();
+    let some: Basis = all.iter().skip(1).step_by(2).collect();
+    let n = rns.n();
+    vec![
+        Shape::new(2, all.clone(), n),
+        Shape::new(1, some, n),
+        Shape::new(3, all.clone(), n / 4),
+        Shape::new(2, all, 1),
+    ]
+}
+
 /// Launches and uploads that every device refuses, with the right error.
 pub(super) fn refusals(dev: &Device) -> Result<(), Failure> {
     let wrong = |case: &str, result: String| Err(Failure::Accepted { case: case.into(), result });
@@ -145,7 +158,7 @@ pub(super) fn refusals(dev: &Device) -> Result<(), Failure> {
         }
     }
     let data = [
-        ("too few words", HostData::Signed(vec![0; n - 1].into())),
+        ("too few words", HostData::Coefficients(vec![0; n - 1].into())),
         ("no residue", HostData::Residues(vec![u64::MAX; n])),
     ];
     for (case, data) in data {

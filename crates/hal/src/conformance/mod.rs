@@ -52,7 +52,7 @@ pub enum Failure {
     },
 }
 
-/// Checks every kernel of a device on random data. The ring needs at least four limbs; rings of up to 2^8 words take
+/// Checks every kernel and the uploads of a device on random data. The ring needs at least four limbs; rings of up to 2^8 words take
 /// milliseconds, one of 2^16 words takes seconds and compares transforms with the scalar ones of `aegis-ring`.
 pub fn check(dev: &Device, seed: u64) -> Result<(), Failure> {
     let oracle = Oracle::new(dev);
@@ -60,6 +60,7 @@ pub fn check(dev: &Device, seed: u64) -> Result<(), Failure> {
         .iter()
         .enumerate()
         .try_for_each(|(i, case)| oracle.compare(case, seed.wrapping_mul(1000).wrapping_add(i as u64)))?;
+    cases::uploads(dev.rns()).into_iter().try_for_each(|shape| oracle.upload(shape, seed))?;
     cases::refusals(dev)
 }
 
@@ -122,16 +123,34 @@ impl Oracle {
         self.reference.eval(&case.kernel, &case.limbs, &mut want, (case.out.first, case.out.count), &runs);
 
         let have = dev.download(out.view()).map_err(refused)?;
-        match have.iter().zip(&want.words).position(|(a, b)| a != b) {
-            None => Ok(()),
-            Some(word) => Err(Failure::Wrong {
-                seed,
-                case: format!("{case:?}"),
-                word,
-                have: have[word],
-                want: want.words[word],
-            }),
-        }
+        equal(&have, &want.words, seed, || format!("{case:?}"))
+    }
+
+    /// Uploads random coefficients, each as likely of one length in bits as of another, and compares every word.
+    pub fn upload(&self, shape: Shape, seed: u64) -> Result<(), Failure> {
+        let (dev, mut random) = (&self.dev, Random(seed));
+        let case = format!("an upload of {shape:?}");
+        let refused = |error| Failure::Refused { seed, case: case.clone(), error };
+        shape.check(dev.rns()).map_err(refused)?;
+        let mut coefficient = || random.next().cast_signed() >> (random.next() % 64);
+        let coefficients: Vec<i64> = (0..shape.batch() * shape.n()).map(|_| coefficient()).collect();
+        let reduced = coefficients.chunks_exact(shape.n()).flat_map(|row| {
+            let moduli = shape.basis().iter().map(|limb| i128::from(dev.rns().modulus(limb).value()));
+            moduli.flat_map(move |q| row.iter().map(move |&c| i128::from(c).rem_euclid(q) as u64))
+        });
+        let mut want = Data { words: reduced.collect(), shape: shape.clone() };
+        self.reference.eval(&Kernel::Ntt, shape.basis(), &mut want, (0, shape.batch()), &[]);
+
+        let data = HostData::Coefficients(coefficients.into());
+        let have = dev.upload(shape.clone(), data).and_then(|poly| dev.download(poly.view()));
+        equal(&have.map_err(refused)?, &want.words, seed, || case.clone())
+    }
+}
+
+fn equal(have: &[u64], want: &[u64], seed: u64, case: impl Fn() -> String) -> Result<(), Failure> {
+    match have.iter().zip(want).position(|(a, b)| a != b) {
+        None => Ok(()),
+        Some(word) => Err(Failure::Wrong { seed, case: case(), word, have: have[word], want: want[word] }),
     }
 }
 

@@ -157,7 +157,7 @@ impl Backend for Trace {
         let buffer = self.operand(poly.view(), poly.basis())?.buffer;
         let bytes = data.bytes();
         let mut log = lock(&self.log);
-        log.totals += Totals { uploads: 1, upload_bytes: bytes, ..Totals::default() };
+        log.totals += Totals::of_upload(&data, poly.shape(), self.rns.n());
         log.keep(Event::Upload { buffer, bytes });
         drop(log);
         Ok(poly)

@@ -5,7 +5,7 @@ use std::ops::{AddAssign, Sub};
 use aegis_ring::Basis;
 
 use super::{Launch, Operand};
-use crate::Kernel;
+use crate::{HostData, Kernel, Shape};
 
 /// What one kernel did, over all its launches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Totals {
     /// and after is counted twice where the kernel works in place or accumulates. A batch of one that serves many
     /// polynomials counts once, a compact row with its own words. What a fused kernel holds in between does not count.
     pub bytes_touched: u64,
-    /// Rows of N words that were transformed, by `ntt`, `intt` or within a fused kernel. Rows of compact polynomials
+    /// Rows of N words that were transformed, by `ntt`, `intt`, within a fused kernel or an upload. Rows of compact polynomials
     /// cost next to nothing and do not count.
     pub ntt_rows: u64,
     /// Products of words that base conversions (`base_conv`, `mod_up`, `mod_down`) and `inner_product` sum. Word-by-word
@@ -45,7 +45,7 @@ pub struct Totals {
     pub gathered_rows: u64,
     /// Number of uploads. Their buffers count as allocations too.
     pub uploads: u64,
-    /// Bytes that left the host: those of signed integers before they are reduced modulo every limb.
+    /// Bytes that left the host: those of coefficients before they are reduced modulo every limb.
     pub upload_bytes: u64,
     /// Number of downloads.
     pub downloads: u64,
@@ -92,6 +92,16 @@ impl Totals {
             gathered_rows: product(&[polys, from]),
             ..Self::default()
         }
+    }
+
+    /// What one upload adds, but for its allocation.
+    pub(super) fn of_upload(data: &HostData, shape: &Shape, ring_n: usize) -> Self {
+        let transformed = match data {
+            HostData::Coefficients(_) if shape.n() == ring_n => shape.basis().len() as u64,
+            HostData::Coefficients(_) | HostData::Residues(_) => 0,
+        };
+        let ntt_rows = product(&[shape.batch() as u64, transformed]);
+        Self { uploads: 1, upload_bytes: data.bytes(), ntt_rows, ..Self::default() }
     }
 
     /// A buffer was made.
