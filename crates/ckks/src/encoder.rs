@@ -68,14 +68,17 @@ impl Encoder {
     pub fn embed(&self, values: &[Complex64], scale: f64) -> Result<Vec<f64>> {
         let h = values.len();
         let e = self.embedding(h)?;
-        let mut w = vec![Complex64::default(); h];
-        for (value, &m) in values.iter().zip(&e.order) {
-            w[m as usize] = *value;
-        }
-        e.forward.process(&mut w);
-        let factor = scale / h as f64;
+        // The coefficients take the place of the values in order: fresh pages cost as much as the transform.
         let mut coefficients = vec![0.0; 2 * h];
-        for (k, (value, twist)) in w.iter().zip(&e.twist).enumerate() {
+        let ordered: &mut [Complex64] = bytemuck::cast_slice_mut(&mut coefficients);
+        for (value, &m) in values.iter().zip(&e.order) {
+            ordered[m as usize] = *value;
+        }
+        let mut spectrum = vec![Complex64::default(); h];
+        let mut scratch = vec![Complex64::default(); e.forward.get_outofplace_scratch_len()];
+        e.forward.process_outofplace_with_scratch(ordered, &mut spectrum, &mut scratch);
+        let factor = scale / h as f64;
+        for (k, (value, twist)) in spectrum.iter().zip(&e.twist).enumerate() {
             let c = value * twist.conj() * factor;
             (coefficients[k], coefficients[k + h]) = (c.re, c.im);
         }
@@ -95,20 +98,26 @@ impl Encoder {
     /// [`Encoder::embed`], rounded. Fails on values that are not finite or too large for the scale, and on a scale that is
     /// none.
     pub fn coefficients(&self, values: &[Complex64], scale: f64) -> Result<Vec<i64>> {
+        Ok(self.nearest(values, scale)?.0)
+    }
+
+    /// [`Encoder::coefficients`] and the largest of their magnitudes.
+    fn nearest(&self, values: &[Complex64], scale: f64) -> Result<(Vec<i64>, u64)> {
         check_scale(scale)?;
-        let round = |c: f64| {
-            let c = c.round();
+        let (mut fit, mut largest) = (true, 0);
+        let mut round = |c: f64| {
             // Not finite fails the comparison too.
-            if c.abs() < MAX_COEFFICIENT { Ok(c as i64) } else { Err(()) }
+            fit &= c.abs() < MAX_COEFFICIENT;
+            let integer = nearest(c);
+            largest = integer.unsigned_abs().max(largest);
+            integer
         };
-        self.embed(values, scale)?.into_iter().map(round).collect::<std::result::Result<_, ()>>().map_err(
-            |()| {
-                Error::Encoding(format!(
-                    "a value is not finite, or beyond 2^62 at scale 2^{:.1}",
-                    scale.log2()
-                ))
-            },
-        )
+        let coefficients = self.embed(values, scale)?.into_iter().map(&mut round).collect();
+        if fit {
+            return Ok((coefficients, largest));
+        }
+        let reason = format!("a value is not finite, or beyond 2^62 at scale 2^{:.1}", scale.log2());
+        Err(Error::Encoding(reason))
     }
 
     /// One polynomial in evaluation form over `basis`, of `2 p` words a limb for `p` values (compact below `p = N/2`).
@@ -125,15 +134,15 @@ impl Encoder {
     fn round(&self, values: &[Complex64], scale: f64) -> Result<Rounded> {
         check_scale(scale)?;
         let surplus = (scale.log2() - 50.0).ceil().clamp(0.0, 120.0);
-        let coefficients = Zeroizing::new(self.coefficients(values, scale / surplus.exp2())?);
-        Ok(Rounded { coefficients, surplus_log2: surplus as u32 })
+        let (coefficients, largest) = self.nearest(values, scale / surplus.exp2())?;
+        Ok(Rounded { coefficients: Zeroizing::new(coefficients), largest, surplus_log2: surplus as u32 })
     }
 
     /// Fails unless the integers fit the modulus of `basis`.
     fn place(&self, rounded: Rounded, basis: &Basis) -> Result<Poly> {
         let rns = self.device.rns();
         rounded.check_fits(rns.log2_product(basis))?;
-        let Rounded { coefficients, surplus_log2 } = rounded;
+        let Rounded { coefficients, surplus_log2, .. } = rounded;
         let mut poly = self.upload_rows(1, coefficients, basis)?;
         if surplus_log2 > 0 {
             let power = basis.iter().map(|l| rns.modulus(l).reduce_u128(1 << surplus_log2)).collect();
@@ -158,6 +167,14 @@ impl Encoder {
     }
 }
 
+/// `c.round() as i64` for `|c| < 2^62`: a call of the C library on processors that must do without SSE4.1.
+fn nearest(c: f64) -> i64 {
+    let whole = c as i64;
+    // Exact: a fraction of fewer bits than `c`, and zero from 2^52 on.
+    let rest = c - whole as f64;
+    whole.wrapping_add(i64::from(rest >= 0.5) - i64::from(rest <= -0.5))
+}
+
 /// A scale is finite and above zero: zero would turn every value into NaN.
 pub(crate) fn check_scale(scale: f64) -> Result<()> {
     if scale.is_finite() && scale > 0.0 { Ok(()) } else { Err(Error::InvalidScale { scale }) }
@@ -166,27 +183,28 @@ pub(crate) fn check_scale(scale: f64) -> Result<()> {
 /// Coefficients times `2^surplus_log2`: what a plaintext holds.
 struct Rounded {
     coefficients: Zeroizing<Vec<i64>>,
+    /// Their largest magnitude.
+    largest: u64,
     surplus_log2: u32,
 }
 
 impl Rounded {
     /// Fails where a coefficient would wrap around a modulus of this size.
     fn check_fits(&self, have_log2: f64) -> Result<()> {
-        let largest = self.coefficients.iter().map(|c| c.unsigned_abs()).max().unwrap_or(0);
         // Twice the largest: residues stand for both signs. The logarithm of zero fits everywhere.
-        let need_log2 = (largest as f64).log2() + f64::from(self.surplus_log2) + 1.0;
+        let need_log2 = (self.largest as f64).log2() + f64::from(self.surplus_log2) + 1.0;
         if need_log2 < have_log2 {
             return Ok(());
         }
         Err(Error::ModulusTooSmall { op: "an encoded vector", need_log2, have_log2 })
     }
 
-    /// BLAKE3 of the integers.
+    /// BLAKE3 of the coefficients; the power of two follows from the scale.
     fn digest(&self) -> Zeroizing<[u8; 32]> {
         let mut hash = blake3::Hasher::new();
-        hash.update(&self.surplus_log2.to_le_bytes());
-        let mut bytes = Zeroizing::new([0; 8 * 512]);
-        for coefficients in self.coefficients.chunks(512) {
+        // 16 KiB at a time: sixteen chunks of the hash, which AVX-512 compresses side by side.
+        let mut bytes = Zeroizing::new([0; 8 * 2048]);
+        for coefficients in self.coefficients.chunks(2048) {
             let bytes = &mut bytes[..8 * coefficients.len()];
             for (b, c) in bytes.as_chunks_mut().0.iter_mut().zip(coefficients) {
                 *b = c.to_le_bytes();
@@ -257,5 +275,23 @@ impl Plaintext {
         context[..4].copy_from_slice(&self.level.0.to_le_bytes());
         context[4..].copy_from_slice(&self.scale.to_le_bytes());
         seed.derive("level and scale", &context).derive("message", &*self.digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::nearest;
+
+    proptest! {
+        #[test]
+        fn nearest_rounds_as_the_c_library_does(c in prop_oneof![
+            -4.6e18..4.6e18f64,
+            (-1i64 << 53..1 << 53).prop_map(|halves| halves as f64 / 2.0),
+            (0.0..1.0f64).prop_map(|c| c * f64::from_bits(0.5f64.to_bits() + 1)),
+        ]) {
+            prop_assert_eq!(nearest(c), c.round() as i64);
+        }
     }
 }
