@@ -68,22 +68,14 @@ impl Weights {
         vectors: impl IntoIterator<Item = std::result::Result<Option<Vec<Complex64>>, E>>,
     ) -> std::result::Result<Self, E> {
         ctx.params().check_level(level)?;
-        let mut rows = vec![];
-        for vector in vectors {
-            rows.push(match vector? {
-                None => vec![0; 2 * period],
-                Some(values) if values.len() == period => ctx.encoder().coefficients(&values, scale)?,
-                Some(values) => {
-                    let reason = format!("a vector of {} values among those of {period}", values.len());
-                    return Err(Error::Encoding(reason).into());
-                }
-            });
+        let encoder = ctx.encoder();
+        let words = encoder.rows((period, scale), vectors)?;
+        let rows = words.len() / (2 * period);
+        if terms == 0 || rows == 0 || !rows.is_multiple_of(terms) {
+            let want = rows.next_multiple_of(terms.max(1)).max(1);
+            return Err(Error::Count { what: "vectors in whole rows", have: rows, want }.into());
         }
-        if terms == 0 || !rows.len().is_multiple_of(terms) {
-            let want = rows.len().next_multiple_of(terms.max(1)).max(1);
-            return Err(Error::Count { what: "vectors in whole rows", have: rows.len(), want }.into());
-        }
-        let poly = ctx.encoder().upload(rows, &ctx.params().extended_basis(level))?;
+        let poly = encoder.upload_rows(rows, words.into(), &ctx.params().extended_basis(level))?;
         Ok(Self { poly, terms, level, scale })
     }
 

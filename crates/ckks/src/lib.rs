@@ -43,6 +43,7 @@
 #![forbid(unsafe_code)]
 mod ciphertext;
 mod context;
+mod embedding;
 mod encoder;
 mod error;
 mod evaluator;

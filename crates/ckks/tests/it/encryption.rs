@@ -6,7 +6,7 @@ use aegis_ckks::{
     Context, Error, KeyGenerator, Level, N14_L6_S40, Params, Plaintext, Seed, insecure_bootstrap_spec,
     insecure_levelled_spec,
 };
-use aegis_hal::{Kernel, Poly};
+use aegis_hal::{HostData, Kernel, Poly, Shape};
 use num_complex::Complex64;
 
 use crate::common::{SEED, Setup, context, random_values};
@@ -135,7 +135,8 @@ fn polynomials_that_hide_nothing_are_suspect() {
     let constant: Vec<i64> = (0..n).map(|i| if i == 0 { 1 << 45 } else { 0 }).collect();
     let basis = ctx.params().basis(Level(2));
     for (what, row, forms) in [("zero", vec![0; n], 2), ("constant", constant, 2), ("small", small, 1)] {
-        let poly = ctx.encoder().upload(vec![row], basis).unwrap();
+        let shape = Shape::new(1, basis.clone(), n);
+        let poly = ctx.device().upload(shape, HostData::Coefficients(row.into())).unwrap();
         assert_eq!(rows(&ctx, &poly).1.len(), forms * basis.len(), "{what}");
     }
 }

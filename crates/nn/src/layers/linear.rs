@@ -21,8 +21,13 @@ pub struct Linear {
     weight: Tensor,
     bias: Vec<f64>,
     first_bias: Vec<f64>,
+    /// For each input block and for each output block, the column of `x` or `y` at every local feature.
+    columns: [Vec<Columns>; 2],
     transform: LinearTransform,
 }
+
+/// The column at every local feature of a block; `None` where it is padding.
+type Columns = Vec<Option<usize>>;
 
 impl Linear {
     /// A map with `weight` (input columns x output columns) and a bias for each output, token 0 having
@@ -53,12 +58,19 @@ impl Linear {
         let n1 = ((8 * layout.block()) as f64).sqrt() as usize;
         let transform =
             LinearTransform::new(n_in, n_out, -reach..reach, 1)?.with_baby_steps(n1.next_power_of_two());
+        let columns = [columns(layout, input), columns(layout, output)];
         let layout = layout.clone();
-        Ok(Self { name: name.into(), layout, input, output, weight, bias, first_bias, transform })
+        Ok(Self { name: name.into(), layout, input, output, weight, bias, first_bias, columns, transform })
     }
 }
 
-/// The feature at local feature `f` of block `j` of a tensor whose columns are features.
+/// The columns of every block of a tensor whose columns are features. Matrices look up millions of them.
+fn columns(layout: &Layout, content: Content) -> Vec<Columns> {
+    let block = |j| (0..layout.block()).map(|f| column(layout, content, j, f)).collect();
+    (0..layout.blocks(content)).map(block).collect()
+}
+
+/// The column at local feature `f` of block `j`.
 fn column(layout: &Layout, content: Content, j: usize, f: usize) -> Option<usize> {
     match content {
         Content::Intermediate => layout.intermediate_feature(j, f),
@@ -76,23 +88,18 @@ impl Diagonals for Linear {
     }
 
     fn diagonal(&self, output: usize, input: usize, index: i64) -> Option<Vec<Complex64>> {
-        let (layout, block) = (&self.layout, self.layout.block() as i64);
+        let (from, to) = (&self.columns[0][input], &self.columns[1][output]);
+        // The features whose source lies in the block.
+        let first = usize::try_from(-index).unwrap_or(0);
+        let sources = from.get(usize::try_from(index).unwrap_or(0)..)?;
+        let mut values = vec![Complex64::default(); to.len()];
         let mut any = false;
-        let entry = |f: i64| {
-            let source = f + index;
-            if !(0..block).contains(&source) {
-                return None;
+        for ((value, to), from) in values.iter_mut().zip(to).skip(first).zip(sources) {
+            if let (Some(to), Some(from)) = (to, from) {
+                value.re = self.weight.at(*from, *to);
+                any |= value.re != 0.0;
             }
-            let to = column(layout, self.output, output, f as usize)?;
-            let from = column(layout, self.input, input, source as usize)?;
-            Some(self.weight.at(from, to))
-        };
-        let values = (0..block).map(|f| {
-            let w = entry(f).unwrap_or(0.0);
-            any |= w != 0.0;
-            Complex64::new(w, 0.0)
-        });
-        let values = values.collect();
+        }
         any.then_some(values)
     }
 }
@@ -131,7 +138,7 @@ impl Layer for Linear {
         x.expect(self.input, &self.name)?;
         let products = x.with(self.output, self.transform.apply(ev, x.blocks(), self)?)?;
         let sums = products.map(|j, block| {
-            let bias = self.layout.vector(|t, f| match column(&self.layout, self.output, j, f) {
+            let bias = self.layout.vector(|t, f| match self.columns[1][j][f] {
                 Some(c) if t == 0 => self.first_bias[c],
                 Some(c) if t < x.rows() => self.bias[c],
                 _ => 0.0,
