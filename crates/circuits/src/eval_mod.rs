@@ -9,6 +9,7 @@ use std::f64::consts::PI;
 
 use aegis_ckks::{BootstrapSpec, Ciphertext, Evaluator, KeyRequest, Level, Params};
 
+use crate::slots::Slots;
 use crate::sum::Sum;
 use crate::{Polynomial, Result};
 
@@ -85,7 +86,8 @@ impl EvalMod {
 
 /// `2 x^2 - 1`, one level lower.
 fn double_angle(ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
-    let mut sum = Sum::twice(ev, x, x)?;
+    let slots = Slots::alike(ev);
+    let mut sum = Sum::twice(&slots, x, x)?;
     sum.constant(&[-1.0]);
     sum.rescale()
 }

@@ -2,6 +2,7 @@
 
 use aegis_ckks::{Ciphertext, Evaluator};
 
+use crate::slots::Slots;
 use crate::sum::Sum;
 use crate::{Error, Result};
 
@@ -27,7 +28,8 @@ pub fn inverse(ev: &Evaluator, b: &Ciphertext, schedule: &[f64]) -> Result<Ciphe
     };
     let steps = plan(ev, b, schedule);
     // a = 2 k - k^2 b, at the scale that the later steps bring to the canonical one.
-    let mut sum = Sum::new(ev, b.level(), steps[0].a * ev.params().rescale_factor(b.level()));
+    let slots = Slots::alike(ev);
+    let mut sum = Sum::new(&slots, b.level(), steps[0].a * ev.params().rescale_factor(b.level()));
     sum.multiple(&[-first * first], b)?;
     sum.constant(&[2.0 * first]);
     let mut a = sum.rescale()?;

@@ -57,6 +57,7 @@ mod eval_mod;
 pub mod goldschmidt;
 mod linear_transform;
 mod polynomial;
+mod slots;
 mod sum;
 
 pub use bootstrap::Bootstrapper;

@@ -278,8 +278,9 @@ impl LinearTransform {
         };
         let rows = b.giants.clone().flat_map(|g| b.outputs.clone().map(move |o| (g, o)));
         let terms = || b.inputs.clone().flat_map(|a| self.babies.iter().map(move |&i| (a, i)));
-        let vectors = rows.flat_map(|(g, o)| terms().map(move |(a, i)| (g, o, a, i)));
-        let vectors = vectors.map(|(g, o, a, i)| vector(g, o, a, i));
+        // Counted, so that the encoder allocates once.
+        let vectors: Vec<_> = rows.flat_map(|(g, o)| terms().map(move |(a, i)| (g, o, a, i))).collect();
+        let vectors = vectors.into_iter().map(|(g, o, a, i)| vector(g, o, a, i));
         Weights::encode(ctx, (level, scale), (b.inputs.len() * self.babies.len(), period), vectors)
     }
 

@@ -5,11 +5,11 @@
 //! `ceil(log2(d + 1))` levels. The scale wanted at the root is pushed down the recursion and met by the constants of
 //! the leaves, so that no term ever needs a level to match another one's scale.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
 
+use crate::slots::Slots;
 use crate::sum::{Sum, constant};
 use crate::{Error, Result, chebyshev};
 
@@ -108,28 +108,40 @@ impl Polynomial {
 
     /// The polynomial of every slot. Level: lower by [`Polynomial::depth`]. Scale: canonical.
     pub fn evaluate(&self, ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
-        let level = x.level().lowered(self.depth());
-        self.evaluate_to(ev, x, ev.params().scale(level))
+        self.evaluate_to(ev, x, ev.params().scale(x.level().lowered(self.depth())))
+    }
+
+    /// [`Polynomial::evaluate`] of several ciphertexts: those of one level and scale share the encoded vectors of slots
+    /// that fall into classes, which are held until the last one is done.
+    pub fn evaluate_all(&self, ev: &Evaluator, xs: &[Ciphertext]) -> Result<Vec<Ciphertext>> {
+        let slots = Slots::of_classes(ev, &self.classes, xs.len());
+        let target = |x: &Ciphertext| ev.params().scale(x.level().lowered(self.depth()));
+        xs.iter().map(|x| self.run(&slots, x, target(x))).collect()
     }
 
     /// [`Polynomial::evaluate`] with a result at the scale `target`.
     pub fn evaluate_to(&self, ev: &Evaluator, x: &Ciphertext, target: f64) -> Result<Ciphertext> {
+        self.run(&Slots::of_classes(ev, &self.classes, 1), x, target)
+    }
+
+    fn run(&self, slots: &Slots<'_>, x: &Ciphertext, target: f64) -> Result<Ciphertext> {
+        let ev = slots.ev;
         let depth = self.depth();
         if x.level().0 < depth {
             return Err(Error::TooDeep { circuit: "a polynomial", depth, have: x.level() });
         }
         if self.degree() == 0 {
             let zero = ev.reinterpret(&ev.mul_scalar(x, 0.0, 1.0)?, target)?;
-            let c = over_slots(&self.coefficients[0], &self.classes);
-            return constant(ev, &ev.drop_to(&zero, x.level().lowered(depth))?, &c);
+            let zero = ev.drop_to(&zero, x.level().lowered(depth))?;
+            return constant(slots, &zero, &self.coefficients[0]);
         }
         let x = if self.is_normalized() { x.clone() } else { self.normalize(ev, x)? };
         let splitting = Splitting::best(&self.coefficients);
-        let mut powers = Powers::new(ev, x, &self.classes);
+        let mut powers = Powers::new(slots, x);
         let offset = chebyshev::depth(self.degree()) - 1;
         let level = powers.level(offset)?;
         let scale = target * ev.params().rescale_factor(level);
-        let mut sum = Sum::new(ev, level, scale);
+        let mut sum = Sum::new(slots, level, scale);
         splitting.add_to(&mut sum, scale, &self.coefficients, offset, &mut powers)?;
         sum.rescale()
     }
@@ -157,14 +169,6 @@ fn power_depth(k: usize) -> u32 {
 
 fn is_zero(c: &[f64]) -> bool {
     c.iter().all(|&c| c == 0.0)
-}
-
-/// A coefficient as one number for all slots, or as a vector over a period of them.
-fn over_slots<'a>(c: &'a [f64], classes: &[usize]) -> Cow<'a, [f64]> {
-    match c {
-        [_] => Cow::Borrowed(c),
-        _ => Cow::Owned(classes.iter().map(|&class| c[class]).collect()),
-    }
 }
 
 /// `f(a, b)` class by class, where either may be one number for all.
@@ -228,23 +232,21 @@ impl Splitting {
     ) -> Result<()> {
         let Some(m) = self.giant(p, offset) else {
             for (k, c) in p.iter().enumerate().skip(1).filter(|(_, c)| !is_zero(c)) {
-                let c = over_slots(c, powers.classes);
-                sum.multiple(&c, powers.get(k)?)?;
+                sum.multiple(c, powers.get(k)?)?;
             }
             if let Some(c) = p.first().filter(|c| !is_zero(c)) {
-                sum.constant(&over_slots(c, powers.classes));
+                sum.constant(c);
             }
             return Ok(());
         };
         let (q, r) = divide(p, m);
         if let [c] = &q[..] {
-            let c = over_slots(c, powers.classes);
-            sum.multiple(&c, powers.get(m)?)?;
+            sum.multiple(c, powers.get(m)?)?;
         } else {
             let giant = powers.get(m)?.clone();
             let above = powers.level(offset - 1)?;
-            let inner_scale = scale / giant.scale() * powers.ev.params().rescale_factor(above);
-            let mut inner = Sum::new(powers.ev, above, inner_scale);
+            let inner_scale = scale / giant.scale() * powers.slots.ev.params().rescale_factor(above);
+            let mut inner = Sum::new(powers.slots, above, inner_scale);
             self.add_to(&mut inner, inner_scale, &q, offset - 1, powers)?;
             sum.product(&inner.rescale()?, &giant)?;
         }
@@ -307,16 +309,14 @@ fn need_power(k: usize, needed: &mut BTreeMap<usize, ()>) {
 
 /// The `T_k(x)` that an evaluation has asked for so far.
 struct Powers<'a> {
-    ev: &'a Evaluator,
+    slots: &'a Slots<'a>,
     top: Level,
     powers: BTreeMap<usize, Ciphertext>,
-    /// Of the polynomial that the powers are for.
-    classes: &'a [usize],
 }
 
 impl<'a> Powers<'a> {
-    fn new(ev: &'a Evaluator, x: Ciphertext, classes: &'a [usize]) -> Self {
-        Self { ev, top: x.level(), powers: BTreeMap::from([(1, x)]), classes }
+    fn new(slots: &'a Slots<'a>, x: Ciphertext) -> Self {
+        Self { slots, top: x.level(), powers: BTreeMap::from([(1, x)]) }
     }
 
     /// The level `offset` below x.
@@ -336,7 +336,7 @@ impl<'a> Powers<'a> {
     fn make(&mut self, k: usize) -> Result<Ciphertext> {
         let (a, b) = factors(k);
         let (ta, tb) = (self.get(a)?.clone(), self.get(b)?.clone());
-        let mut sum = Sum::twice(self.ev, &ta, &tb)?;
+        let mut sum = Sum::twice(self.slots, &ta, &tb)?;
         if a == b {
             sum.constant(&[-1.0]);
         } else {

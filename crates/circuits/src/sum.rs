@@ -1,13 +1,14 @@
 //! Sums of products and multiples with one relinearization and one rescale.
 
-use aegis_ckks::{Ciphertext, Evaluator, Level, Plaintext, Product};
+use aegis_ckks::{Ciphertext, Level, Product};
 
+use crate::slots::Slots;
 use crate::{Error, Result};
 
 /// A sum under construction at one level and scale, not yet rescaled. Terms from higher levels join for free: their
 /// surplus limbs are ignored, and constants are encoded at the scale that makes every term land on that of the sum.
 pub(crate) struct Sum<'a> {
-    ev: &'a Evaluator,
+    slots: &'a Slots<'a>,
     level: Level,
     scale: f64,
     products: Option<Product>,
@@ -16,13 +17,14 @@ pub(crate) struct Sum<'a> {
 }
 
 impl<'a> Sum<'a> {
-    pub(crate) fn new(ev: &'a Evaluator, level: Level, scale: f64) -> Self {
-        Self { ev, level, scale, products: None, linear: None, constant: None }
+    pub(crate) fn new(slots: &'a Slots<'a>, level: Level, scale: f64) -> Self {
+        Self { slots, level, scale, products: None, linear: None, constant: None }
     }
 
     /// `2 a b` as a sum.
-    pub(crate) fn twice(ev: &'a Evaluator, a: &Ciphertext, b: &Ciphertext) -> Result<Self> {
-        let mut sum = Self::new(ev, a.level().min(b.level()), a.scale() * b.scale());
+    pub(crate) fn twice(slots: &'a Slots<'a>, a: &Ciphertext, b: &Ciphertext) -> Result<Self> {
+        let ev = slots.ev;
+        let mut sum = Self::new(slots, a.level().min(b.level()), a.scale() * b.scale());
         let mut product = ev.mul_no_relin(a, b)?;
         ev.scale_and_shift(&mut product, 2, 0.0)?;
         sum.products = Some(product);
@@ -31,62 +33,65 @@ impl<'a> Sum<'a> {
 
     /// Adds `a b`, whose scales multiply to that of the sum.
     pub(crate) fn product(&mut self, a: &Ciphertext, b: &Ciphertext) -> Result<()> {
-        let (a, b) = (self.ev.drop_to(a, self.level)?, self.ev.drop_to(b, self.level)?);
+        let ev = self.slots.ev;
+        let (a, b) = (ev.drop_to(a, self.level)?, ev.drop_to(b, self.level)?);
         match &mut self.products {
-            Some(products) => self.ev.mul_accumulate(products, &a, &b)?,
-            None => self.products = Some(self.ev.mul_no_relin(&a, &b)?),
+            Some(products) => ev.mul_accumulate(products, &a, &b)?,
+            None => self.products = Some(ev.mul_no_relin(&a, &b)?),
         }
         Ok(())
     }
 
-    /// Adds `c x`: one number, or a vector that repeats over the slots.
+    /// Adds `c x`: one number, or one for each class of slots.
     pub(crate) fn multiple(&mut self, c: &[f64], x: &Ciphertext) -> Result<()> {
-        let x = self.ev.drop_to(x, self.level)?;
+        let ev = self.slots.ev;
+        let x = ev.drop_to(x, self.level)?;
         let scale = self.scale / x.scale();
         let term = match (c, &mut self.linear) {
-            (&[c], Some(sum)) => return Ok(self.ev.mul_scalar_accumulate(sum, &x, c, scale)?),
-            (&[c], None) => self.ev.mul_scalar(&x, c, scale)?,
-            _ => self.ev.mul_plain(&x, &Plaintext::encode_real(self.ev.context(), c, scale, self.level)?)?,
+            (&[c], Some(sum)) => return Ok(ev.mul_scalar_accumulate(sum, &x, c, scale)?),
+            (&[c], None) => ev.mul_scalar(&x, c, scale)?,
+            _ => ev.mul_plain(&x, &*self.slots.encode(c, scale, self.level)?)?,
         };
         match &mut self.linear {
-            Some(sum) => self.ev.add_assign(sum, &term)?,
+            Some(sum) => ev.add_assign(sum, &term)?,
             None => self.linear = Some(term),
         }
         Ok(())
     }
 
-    /// Sets the constant term: one number, or a vector that repeats over the slots.
+    /// Sets the constant term: one number, or one for each class of slots.
     pub(crate) fn constant(&mut self, c: &[f64]) {
         self.constant = Some(c.to_vec());
     }
 
     /// The sum, one level lower.
     pub(crate) fn rescale(mut self) -> Result<Ciphertext> {
+        let ev = self.slots.ev;
         let out = match (self.products, &self.linear) {
             (Some(mut products), linear) => {
                 if let Some(linear) = linear {
-                    self.ev.accumulate(&mut products, linear)?;
+                    ev.accumulate(&mut products, linear)?;
                 }
                 if let Some(&[c]) = self.constant.as_deref() {
-                    self.ev.scale_and_shift(&mut products, 1, c)?;
+                    ev.scale_and_shift(&mut products, 1, c)?;
                     self.constant = None;
                 }
-                self.ev.relinearize_rescale(products)?
+                ev.relinearize_rescale(products)?
             }
-            (None, Some(linear)) => self.ev.rescale(linear)?,
+            (None, Some(linear)) => ev.rescale(linear)?,
             (None, None) => return Err(Error::Shape { what: "sum", reason: "no terms".into() }),
         };
         match &self.constant {
-            Some(c) => constant(self.ev, &out, c),
+            Some(c) => constant(self.slots, &out, c),
             None => Ok(out),
         }
     }
 }
 
-/// `x` plus a constant in every slot, or a vector that repeats over the slots.
-pub(crate) fn constant(ev: &Evaluator, x: &Ciphertext, c: &[f64]) -> Result<Ciphertext> {
+/// `x` plus one number in every slot, or one for each class of slots.
+pub(crate) fn constant(slots: &Slots<'_>, x: &Ciphertext, c: &[f64]) -> Result<Ciphertext> {
     Ok(match c {
-        &[c] => ev.add_scalar(x, c)?,
-        _ => ev.add_plain(x, &Plaintext::encode_real(ev.context(), c, x.scale(), x.level())?)?,
+        &[c] => slots.ev.add_scalar(x, c)?,
+        _ => slots.ev.add_plain(x, &*slots.encode(c, x.scale(), x.level())?)?,
     })
 }

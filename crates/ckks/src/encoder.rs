@@ -9,11 +9,9 @@ use rustfft::FftPlanner;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::embedding::Embedding;
+use crate::rounding::Rounding;
 use crate::secret::SecretPoly;
 use crate::{Context, Error, Level, Result, Seed};
-
-/// Coefficients beyond this magnitude do not fit a signed word with room to round.
-const MAX_COEFFICIENT: f64 = (1u64 << 62) as f64;
 
 /// The embedding for every power-of-two slot count up to N/2.
 pub struct Encoder {
@@ -56,12 +54,11 @@ impl Encoder {
     }
 
     /// [`Encoder::coefficients`] and the largest of their magnitudes.
-    fn nearest(&self, values: &[Complex64], scale: f64) -> Result<(Vec<i64>, u64)> {
+    fn nearest(&self, values: &[Complex64], scale: f64) -> Result<(Vec<i64>, f64)> {
         check_scale(scale)?;
-        let mut rounding = Rounding::default();
-        let coefficients = self.embed(values, scale)?.into_iter().map(|c| rounding.round(c)).collect();
-        rounding.check(scale)?;
-        Ok((coefficients, rounding.largest))
+        let coefficients = self.embed(values, scale)?;
+        let rounding = Rounding::of(&coefficients).ok_or_else(|| too_large(scale))?;
+        Ok((rounding.round(coefficients.into_iter()).collect(), rounding.largest))
     }
 
     /// The coefficients of vectors of `period` values each, one row after the other; `None` for zeros.
@@ -71,14 +68,16 @@ impl Encoder {
         vectors: impl IntoIterator<Item = std::result::Result<Option<Vec<Complex64>>, E>>,
     ) -> std::result::Result<Vec<i64>, E> {
         check_scale(scale)?;
-        let embedding = self.embedding(period)?;
-        let (mut work, mut rounding, mut words) = (embedding.work(), Rounding::default(), vec![]);
+        let (embedding, vectors) = (self.embedding(period)?, vectors.into_iter());
+        let mut work = embedding.work();
+        let mut words = Vec::with_capacity(2 * period * vectors.size_hint().0);
         for vector in vectors {
             match vector? {
                 None => words.resize(words.len() + 2 * period, 0),
                 Some(values) if values.len() == period => {
                     embedding.embed(&values, scale, &mut work);
-                    words.extend(work.coefficients.iter().map(|&c| rounding.round(c)));
+                    let rounding = Rounding::of(&work.coefficients).ok_or_else(|| too_large(scale))?;
+                    words.extend(rounding.round(work.coefficients.iter().copied()));
                 }
                 Some(values) => {
                     let reason = format!("a vector of {} values among those of {period}", values.len());
@@ -86,7 +85,6 @@ impl Encoder {
                 }
             }
         }
-        rounding.check(scale)?;
         Ok(words)
     }
 
@@ -133,42 +131,8 @@ impl Encoder {
     }
 }
 
-/// What rounding has met so far.
-struct Rounding {
-    fit: bool,
-    largest: u64,
-}
-
-impl Default for Rounding {
-    fn default() -> Self {
-        Self { fit: true, largest: 0 }
-    }
-}
-
-impl Rounding {
-    fn round(&mut self, c: f64) -> i64 {
-        // Not finite fails the comparison too.
-        self.fit &= c.abs() < MAX_COEFFICIENT;
-        let integer = nearest(c);
-        self.largest = integer.unsigned_abs().max(self.largest);
-        integer
-    }
-
-    fn check(&self, scale: f64) -> Result<()> {
-        if self.fit {
-            return Ok(());
-        }
-        let reason = format!("a value is not finite, or beyond 2^62 at scale 2^{:.1}", scale.log2());
-        Err(Error::Encoding(reason))
-    }
-}
-
-/// `c.round() as i64` for `|c| < 2^62`: a call of the C library on processors that must do without SSE4.1.
-fn nearest(c: f64) -> i64 {
-    let whole = c as i64;
-    // Exact: a fraction of fewer bits than `c`, and zero from 2^52 on.
-    let rest = c - whole as f64;
-    whole.wrapping_add(i64::from(rest >= 0.5) - i64::from(rest <= -0.5))
+fn too_large(scale: f64) -> Error {
+    Error::Encoding(format!("a value is not finite, or beyond 2^62 at scale 2^{:.1}", scale.log2()))
 }
 
 /// A scale is finite and above zero: zero would turn every value into NaN.
@@ -180,7 +144,7 @@ pub(crate) fn check_scale(scale: f64) -> Result<()> {
 struct Rounded {
     coefficients: Zeroizing<Vec<i64>>,
     /// Their largest magnitude.
-    largest: u64,
+    largest: f64,
     surplus_log2: u32,
 }
 
@@ -188,7 +152,7 @@ impl Rounded {
     /// Fails where a coefficient would wrap around a modulus of this size.
     fn check_fits(&self, have_log2: f64) -> Result<()> {
         // Twice the largest: residues stand for both signs. The logarithm of zero fits everywhere.
-        let need_log2 = (self.largest as f64).log2() + f64::from(self.surplus_log2) + 1.0;
+        let need_log2 = self.largest.log2() + f64::from(self.surplus_log2) + 1.0;
         if need_log2 < have_log2 {
             return Ok(());
         }
@@ -271,23 +235,5 @@ impl Plaintext {
         context[..4].copy_from_slice(&self.level.0.to_le_bytes());
         context[4..].copy_from_slice(&self.scale.to_le_bytes());
         seed.derive("level and scale", &context).derive("message", &*self.digest)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::nearest;
-
-    proptest! {
-        #[test]
-        fn nearest_rounds_as_the_c_library_does(c in prop_oneof![
-            -4.6e18..4.6e18f64,
-            (-1i64 << 53..1 << 53).prop_map(|halves| halves as f64 / 2.0),
-            (0.0..1.0f64).prop_map(|c| c * f64::from_bits(0.5f64.to_bits() + 1)),
-        ]) {
-            prop_assert_eq!(nearest(c), c.round() as i64);
-        }
     }
 }

@@ -52,6 +52,7 @@ mod key_switch;
 mod keys;
 mod level;
 mod params;
+mod rounding;
 mod sampling;
 mod secret;
 pub mod security;

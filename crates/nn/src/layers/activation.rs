@@ -82,8 +82,8 @@ impl Layer for Gelu {
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         let x = inputs[0];
         x.expect(Content::Intermediate, "intermediate features")?;
-        let polynomial = self.polynomial(x.rows())?;
-        Ok(vec![x.map(|_, block| Ok(polynomial.evaluate(ev, block)?))?])
+        let blocks = self.polynomial(x.rows())?.evaluate_all(ev, x.blocks())?;
+        Ok(vec![x.with(Content::Intermediate, blocks)?])
     }
 
     fn ranges(&self) -> Vec<ValidRange> {
