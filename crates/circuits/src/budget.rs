@@ -2,11 +2,10 @@
 
 use std::f64::consts::PI;
 
+use aegis_ckks::security::ERROR_SIGMA;
+
 use crate::Bootstrapper;
 use crate::dft::layers;
-
-/// Deviation of the coefficients of an encryption error.
-const SIGMA: f64 = 3.2;
 
 /// Gaussian errors are taken to stay within this many deviations: one slot in `10^10` does not.
 const TAIL: f64 = 6.5;
@@ -80,7 +79,7 @@ impl Bootstrapper {
         let special = params.rns().modulus(params.special().limbs()[0]).value() as f64;
         let n = params.n() as f64;
         // The digit modulo q0 times the error of the switching key, over the special prime.
-        let switch = (n / 12.0).sqrt() * SIGMA * q0 / special / (q0 / ratio);
+        let switch = (n / 12.0).sqrt() * ERROR_SIGMA * q0 / special / (q0 / ratio);
         let (mut variance, mut done, mut scale) = (switch * switch, 0, params.scale(params.base_level()));
         let counts = layers(self.slots(), self.spec().slots_to_coeffs as usize);
         for (i, count) in counts.into_iter().enumerate() {
