@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use aegis_hal::{Backend, Error, HostData, Kernel, Poly, Result, Shape, View, ViewMut};
+use aegis_hal::{Backend, Error, HostData, Kernel, Memory, Poly, Result, Shape, View, ViewMut};
 use aegis_ring::{Basis, Rns};
 
 use crate::engine::{Engine, Launch};
 use crate::executor::{Executor, Job};
-use crate::memory::{Buffer, Memory, Pool};
+use crate::memory::{Buffer, Pool};
 use crate::operand::Operand;
 use crate::simd::{Isa, Simd};
 
@@ -65,11 +65,6 @@ impl Cpu {
         };
         let executor = Executor::new(threads == 1).map_err(|e| refused(&e))?;
         Ok(Self { executor, engine: Arc::new(Engine::new(rns, workers, simd, pool)) })
-    }
-
-    /// What the device's buffers take. Launches that wait have not taken theirs yet.
-    pub fn memory(&self) -> Memory {
-        self.engine.pool.memory()
     }
 
     fn operand(&self, view: View<'_>) -> Result<Operand> {
@@ -134,5 +129,9 @@ impl Backend for Cpu {
 
     fn sync(&self) -> Result<()> {
         self.executor.sync()
+    }
+
+    fn memory(&self) -> Memory {
+        self.engine.pool.memory()
     }
 }

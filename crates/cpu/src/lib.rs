@@ -36,5 +36,4 @@ mod simd;
 mod sync;
 
 pub use backend::{Cpu, CpuOptions};
-pub use memory::Memory;
 pub use simd::Isa;

@@ -5,23 +5,12 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use aegis_hal::{Error, Result};
+use aegis_hal::{Error, Memory, Result};
 
 use crate::chunk::{Chunk, LINE_WORDS};
 
 /// Words of the first chunk: 8 MiB of addresses, of which only what is touched takes memory.
 const FIRST_CHUNK: usize = 1 << 20;
-
-/// What the buffers of a device take, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
-    /// Most that they may take at once, where that is bounded.
-    pub limit: Option<u64>,
-    /// In buffers that are alive: held by the host or by queued launches, and written at least once.
-    pub live: u64,
-    /// The most that was live at once, the scratch of launches included.
-    pub peak: u64,
-}
 
 /// Words `start .. start + len` of one chunk, in whole cache lines.
 #[derive(Clone, Copy)]

@@ -54,6 +54,17 @@ impl HostData {
     }
 }
 
+/// What the buffers of a device take, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Most that they may take at once, where that is bounded.
+    pub limit: Option<u64>,
+    /// In buffers that are alive: held by the host or by queued launches, and written at least once.
+    pub live: u64,
+    /// The most that was live at once, the scratch of launches included.
+    pub peak: u64,
+}
+
 /// Something that computes on polynomials: a CPU, a GPU, a recorder, or several of these behind one face.
 ///
 /// # Contract
@@ -96,6 +107,9 @@ pub trait Backend: Send + Sync {
 
     /// Waits for every launch so far. Reports the first failure since the last call, and forgets it.
     fn sync(&self) -> Result<()>;
+
+    /// What the buffers take now and took at most. Launches that wait have not taken theirs yet.
+    fn memory(&self) -> Memory;
 
     /// Enqueues one kernel, by its lowering where this backend has no such fused kernel.
     fn run(&self, kernel: &Kernel, limbs: &Basis, mut out: ViewMut<'_>, ins: &[View<'_>]) -> Result<()> {

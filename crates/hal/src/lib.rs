@@ -36,7 +36,7 @@ mod kernel;
 mod poly;
 pub mod trace;
 
-pub use backend::{Backend, Device, HostData};
+pub use backend::{Backend, Device, HostData, Memory};
 pub use error::{Error, Result};
 pub use kernel::{Facts, Kernel, Scalars};
 pub use poly::{Poly, Shape, View, ViewMut};

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use aegis_cpu::{Cpu, CpuOptions, Isa};
-use aegis_hal::{Backend, Device, Error, HostData, Kernel, Poly, Result, Shape, View, ViewMut, conformance};
+use aegis_hal::{
+    Backend, Device, Error, HostData, Kernel, Memory, Poly, Result, Shape, View, ViewMut, conformance,
+};
 use aegis_ring::{Basis, LimbId, NttTable, Rns, primes};
 
 /// Primes of all sizes that programs use, some at the upper bound of 2^50.
@@ -74,6 +76,10 @@ impl Backend for Unfused {
 
     fn sync(&self) -> Result<()> {
         self.0.sync()
+    }
+
+    fn memory(&self) -> Memory {
+        self.0.memory()
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aegis_ring::{Basis, Rns};
 
-use crate::{Backend, Error, HostData, Kernel, Poly, Result, Shape, View, ViewMut};
+use crate::{Backend, Error, HostData, Kernel, Memory, Poly, Result, Shape, View, ViewMut};
 
 pub use event::{Event, Launch, Operand};
 pub use totals::{Count, Totals};
@@ -201,5 +201,10 @@ impl Backend for Trace {
 
     fn sync(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn memory(&self) -> Memory {
+        let totals = lock(&self.log).totals;
+        Memory { limit: None, live: totals.live_bytes, peak: totals.peak_bytes }
     }
 }

@@ -138,7 +138,7 @@ fn inner_products_sum_terms() {
 fn memory_is_live_from_alloc_to_drop() {
     let trace = Trace::counting(ring());
     let alloc = |batch, n| trace.alloc(Shape::new(batch, basis(0..1), n)).unwrap();
-    let memory = || (trace.totals().live_bytes, trace.totals().peak_bytes);
+    let memory = || (trace.memory().live, trace.memory().peak);
     let (a, b) = (alloc(2, 16), alloc(4, 16));
     assert_eq!(memory(), (768, 768));
     drop(a);
