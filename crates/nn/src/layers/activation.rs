@@ -11,6 +11,25 @@ use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor, Valid
 ///
 /// Token 0, CLS, carries activations several times those of other tokens; one range for all would cost a
 /// level.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
+/// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
+/// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
+/// use aegis_nn::{Gelu, Layer, Layout, Tensor, check};
+///
+/// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
+/// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
+/// // `(u + u^2) / 2 = (T_0 + 2 T_1 + T_2) / 4` for all tokens but the first, which keeps its value.
+/// let gelu = Gelu::new(&layout, vec![0.25, 0.5, 0.25], vec![0.0, 1.0])?;
+/// let x = Tensor::from_fn(3, 16, |token, _feature| 0.25 * token as f64 + 0.25);
+/// let y = &gelu.plain(&[&x])?[0];
+/// assert!((y.at(0, 5) - 0.25).abs() < 1e-12 && (y.at(1, 5) - 0.375).abs() < 1e-12);
+/// // The same on ciphertexts.
+/// check(&gelu, &ctx, Level(1), &[&x], 1e-5)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Gelu {
     layout: Layout,
     coefficients: Vec<f64>,

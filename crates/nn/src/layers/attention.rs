@@ -199,6 +199,26 @@ impl Layer for Scores {
 
 /// Values weighted by scores: `out[t] = sum_key a[t, key] v[key]` for each head. The scores are one level
 /// above the output, the values three.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
+/// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
+/// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
+/// use aegis_nn::{Attend, Content, Layer, Layout, Tensor, check};
+///
+/// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
+/// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
+/// let attend = Attend::new(&layout)?;
+/// // Every query looks at the first of three keys.
+/// let first = |key: usize| key % layout.tokens() == 0;
+/// let weights = Tensor::from_fn(3, layout.columns(Content::Scores), |_, key| if first(key) { 1.0 } else { 0.0 });
+/// let values = Tensor::from_fn(3, 8, |token, feature| 0.1 * (token + feature) as f64);
+/// assert!((attend.plain(&[&weights, &values])?[0].at(2, 5) - 0.5).abs() < 1e-12);
+/// // The same on ciphertexts.
+/// check(&attend, &ctx, Level(1), &[&weights, &values], 1e-5)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Attend {
     layout: Layout,
     skew: Skew,

@@ -17,6 +17,26 @@ use crate::{Axis, Content, CtTensor, Error, Layer, Layout, MODEL, Port, Result, 
 
 /// From a matrix: its rows without their means (one level down), and the variances of the rows, normalized
 /// from their calibrated range to `[-1, 1]` (two levels down).
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
+/// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
+/// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
+/// use aegis_nn::{Layer, Layout, Moments, NormCalibration, Tensor, check};
+///
+/// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
+/// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
+/// let norm = NormCalibration { var_range: (0.0, 2.0), cheb: vec![1.2, -0.5, 0.2], token0_scale: 1.0 };
+/// let moments = Moments::new(&layout, &norm, 1.0);
+/// // Rows of plus and minus one: mean 0, variance 1, which is the middle of the range.
+/// let x = Tensor::from_fn(3, 8, |_token, feature| if feature % 2 == 0 { 1.0 } else { -1.0 });
+/// let parts = moments.plain(&[&x])?;
+/// assert!(parts[0].max_difference(&x) < 1e-12 && parts[1].at(2, 0).abs() < 1e-12);
+/// // The same on ciphertexts.
+/// check(&moments, &ctx, Level(1), &[&x], 1e-4)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Moments {
     layout: Layout,
     range: (f64, f64),

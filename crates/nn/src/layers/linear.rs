@@ -13,6 +13,26 @@ use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor};
 /// brings in from the neighbouring token meets a zero. Each diagonal repeats for every token, so that it is
 /// encoded as a polynomial of `2 Fb` words a limb, on the fly; no encoded weights are kept. The bias has
 /// zeros in padded rows.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
+/// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
+/// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
+/// use aegis_nn::{Content, Layer, Layout, Linear, MODEL, Tensor, check};
+///
+/// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
+/// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
+/// // Every intermediate feature is twice a feature of the model, and one.
+/// let weight = Tensor::from_fn(8, 16, |from, to| if to % 8 == from { 2.0 } else { 0.0 });
+/// let bias = vec![1.0; 16];
+/// let up = Linear::new("up", &layout, (MODEL, Content::Intermediate), weight, bias.clone(), bias)?;
+/// let x = Tensor::from_fn(3, 8, |token, feature| 0.1 * (token + feature) as f64);
+/// assert!((up.plain(&[&x])?[0].at(2, 11) - 2.0).abs() < 1e-12);
+/// // The same on ciphertexts.
+/// check(&up, &ctx, Level(1), &[&x], 1e-5)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Linear {
     name: String,
     layout: Layout,

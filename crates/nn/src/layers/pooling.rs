@@ -7,6 +7,24 @@ use crate::{CtTensor, Layer, Layout, MODEL, Port, Result, Tensor};
 
 /// The mean over the real tokens, as a tensor of one row (every row of slots holds it). One level. Padded
 /// rows are zeros, so that the sum needs no mask. Normalizing the result is the client's.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
+/// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
+/// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
+/// use aegis_nn::{Layer, Layout, MeanPool, Tensor, check};
+///
+/// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
+/// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
+/// let pool = MeanPool::new(&layout);
+/// // Three tokens; the other five rows are padding.
+/// let x = Tensor::from_fn(3, 8, |token, feature| 0.1 * (token + feature) as f64);
+/// assert!((pool.plain(&[&x])?[0].at(0, 4) - 0.5).abs() < 1e-12);
+/// // The same on ciphertexts.
+/// check(&pool, &ctx, Level(1), &[&x], 1e-5)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct MeanPool {
     layout: Layout,
 }

@@ -6,6 +6,24 @@ use crate::ops::{bring, no_keys};
 use crate::{CtTensor, Layer, Layout, MODEL, Port, Result, Tensor};
 
 /// `a + b`, at the level of the lower one. No level.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
+/// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
+/// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
+/// use aegis_nn::{Layer, Layout, Residual, Tensor, check};
+///
+/// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
+/// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
+/// let residual = Residual::new(&layout);
+/// let x = Tensor::from_fn(3, 8, |token, feature| 0.1 * (token + feature) as f64);
+/// let branch = x.map(|_token, value| -value);
+/// assert_eq!(residual.plain(&[&x, &branch])?, [Tensor::zeros(3, 8)]);
+/// // The same on ciphertexts.
+/// check(&residual, &ctx, Level(1), &[&x, &branch], 1e-5)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Residual {
     layout: Layout,
 }

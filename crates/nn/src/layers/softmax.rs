@@ -87,6 +87,26 @@ impl Layer for Exp {
 ///
 /// Padded keys hold next to nothing after the exponential, so they need no mask. Where there is no row (a
 /// padded query, a head that does not exist) the sum is set to `IDLE_SUM`, which no inverse minds.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
+/// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
+/// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
+/// use aegis_nn::{Content, Layer, Layout, Normalize, RowSum, Tensor, check};
+///
+/// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
+/// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
+/// // Three tokens: each head weighs as many keys, the padded ones with zero.
+/// let real = |key: usize| key % layout.tokens() < 3;
+/// let weights = Tensor::from_fn(3, layout.columns(Content::Scores), |_, key| if real(key) { 0.2 } else { 0.0 });
+/// let sums = &RowSum::new(&layout).plain(&[&weights])?[0];
+/// assert!((sums.at(2, 1) - 0.6).abs() < 1e-12);
+/// // The same on ciphertexts: sums, and weights times (the inverses of) sums.
+/// check(&RowSum::new(&layout), &ctx, Level(1), &[&weights], 1e-5)?;
+/// check(&Normalize::scores(&layout), &ctx, Level(1), &[&weights, sums], 1e-5)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct RowSum {
     layout: Layout,
 }
