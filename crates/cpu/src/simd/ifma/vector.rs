@@ -7,8 +7,8 @@
 use std::arch::x86_64::{
     __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_loadu_si512, _mm512_madd52hi_epu64,
     _mm512_madd52lo_epu64, _mm512_min_epu64, _mm512_permutex2var_epi64, _mm512_set_epi64, _mm512_set1_epi64,
-    _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_storeu_si512, _mm512_sub_epi64, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi64,
+    _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_sllv_epi64, _mm512_storeu_si512, _mm512_sub_epi64,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
 };
 
 use aegis_ring::Factor;
@@ -32,13 +32,6 @@ pub(super) fn load(x: &[u64; 8]) -> V {
 pub(super) fn store(x: &mut [u64; 8], v: V) {
     // SAFETY: eight words are writable behind the reference; the store needs no alignment.
     unsafe { _mm512_storeu_si512(x.as_mut_ptr().cast(), v) }
-}
-
-/// Starts to load a cache line into L2.
-#[inline]
-pub(super) fn prefetch(line: *const u64) {
-    // SAFETY: a prefetch does not read in the sense of the language and ignores addresses that are not mapped.
-    unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line.cast()) }
 }
 
 #[inline]
@@ -78,6 +71,13 @@ pub(super) fn hi(acc: V, a: V, b: V) -> V {
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn hi0(a: V, b: V) -> V {
     hi(_mm512_setzero_si512(), a, b)
+}
+
+/// `x * 2^log2`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn double(x: V, log2: u32) -> V {
+    _mm512_sllv_epi64(x, splat(u64::from(log2)))
 }
 
 /// `x` if `x < bound`, else `x - bound`. In: clean, below `2 bound`.
