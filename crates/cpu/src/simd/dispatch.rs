@@ -1,7 +1,7 @@
 //! From a call to the instruction set of the device.
 
 use aegis_hal::{Error, Result};
-use aegis_ring::{BaseConv, Factor, NttTable};
+use aegis_ring::{BaseConv, Factor, MAX_PRIME, NttTable};
 
 use super::{Ahead, Isa, Prime, Tile, portable};
 #[cfg(target_arch = "x86_64")]
@@ -73,30 +73,41 @@ impl Simd {
     }
 }
 
-/// The functions on rows that every path has, for a macro that makes something of each.
+/// The functions on rows that every path has, for a macro that makes something of each, with what holds before and
+/// after.
 macro_rules! row_functions {
     ($make:ident) => {
         $make! {
             /// `out += b`. In and out: `[0, q)`.
-            fn add_assign(p: &Prime, out: &mut [u64], b: &[u64]);
+            fn add_assign(p: &Prime, out: &mut [u64], b: &[u64])
+                in [p.has(out), p.has(b)] out [p.has(out)];
             /// `out -= b`. In and out: `[0, q)`.
-            fn sub_assign(p: &Prime, out: &mut [u64], b: &[u64]);
+            fn sub_assign(p: &Prime, out: &mut [u64], b: &[u64])
+                in [p.has(out), p.has(b)] out [p.has(out)];
             /// `out *= b`. In and out: `[0, q)`.
-            fn mul_assign(p: &Prime, out: &mut [u64], b: &[u64]);
+            fn mul_assign(p: &Prime, out: &mut [u64], b: &[u64])
+                in [p.has(out), p.has(b)] out [p.has(out)];
             /// `out += a * b`. In and out: `[0, q)`.
-            fn mul_add(p: &Prime, out: &mut [u64], a: &[u64], b: &[u64]);
+            fn mul_add(p: &Prime, out: &mut [u64], a: &[u64], b: &[u64])
+                in [p.has(out), p.has(a), p.has(b)] out [p.has(out)];
             /// `out *= c`. In and out: `[0, q)`.
-            fn scalar_mul(p: &Prime, out: &mut [u64], c: Factor);
+            fn scalar_mul(p: &Prime, out: &mut [u64], c: Factor)
+                in [p.has(out), c.value < p.q] out [p.has(out)];
             /// `out += c * a`. In and out: `[0, q)`.
-            fn scalar_mul_add(p: &Prime, out: &mut [u64], c: Factor, a: &[u64]);
+            fn scalar_mul_add(p: &Prime, out: &mut [u64], c: Factor, a: &[u64])
+                in [p.has(out), c.value < p.q, p.has(a)] out [p.has(out)];
             /// `out += c`. In and out: `[0, q)`.
-            fn scalar_add(p: &Prime, out: &mut [u64], c: u64);
+            fn scalar_add(p: &Prime, out: &mut [u64], c: u64)
+                in [p.has(out), c < p.q] out [p.has(out)];
             /// `out = (a - out) * c`. In and out: `[0, q)`.
-            fn sub_scale(p: &Prime, out: &mut [u64], a: &[u64], c: Factor);
+            fn sub_scale(p: &Prime, out: &mut [u64], a: &[u64], c: Factor)
+                in [p.has(out), p.has(a), c.value < p.q] out [p.has(out)];
             /// `out[j] = x[permutation[j]]`.
-            fn permute(out: &mut [u64], x: &[u64], permutation: &[u32]);
+            fn permute(out: &mut [u64], x: &[u64], permutation: &[u32])
+                in [x.len() == out.len(), permutation.len() == out.len()] out [];
             /// Residues of signed words. Out: `[0, q)`.
-            fn reduce_signed(p: &Prime, out: &mut [u64], x: &[i64]);
+            fn reduce_signed(p: &Prime, out: &mut [u64], x: &[i64])
+                in [x.len() == out.len()] out [p.has(out)];
         }
     };
 }
@@ -107,18 +118,30 @@ macro_rules! sum_functions {
     ($make:ident) => {
         $make! {
             /// `out = sum over i of w[i] * x[i]`, plus `out` when accumulating, word by word. In and out: `[0, q)`.
-            fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&[u64]], x: &[&[u64]]);
-            /// `out[r, c] = sum over i of w[r, i] * x[i, c]` on eight words each, where `w` is one scalar for all eight; plus
-            /// `out` when accumulating. Layouts: `w[four rows][term][row]` and then `[row][term]` for the rows left over,
-            /// `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words from `at`. In and out:
-            /// `[0, q)`.
-            fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile);
+            fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&[u64]], x: &[&[u64]])
+                in [!accumulate || p.has(out), w.iter().chain(x).all(|row| p.has(row))] out [p.has(out)];
+            /// `out[r, c] = sum over i of w[r, i] * x[i, c]` on eight words each, where `w` is one scalar for all
+            /// eight; plus `out` when accumulating. Layouts: `w[four rows][term][row]` and then `[row][term]` for the
+            /// rows left over, `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words
+            /// from `at`. In and out: `[0, q)`.
+            fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile)
+                in [!accumulate || s.words(out).all(|row| p.has(row)), p.has(w), p.has(x)]
+                out [s.words(out).all(|row| p.has(row))];
             /// The multiples of Q to take off for every word of the rows `y`, each in `[0, q_i)`. Out: at most the
             /// number of rows.
-            fn overflow(c: &BaseConv, u: &mut [u64], y: &[&[u64]]);
+            fn overflow(c: &BaseConv, u: &mut [u64], y: &[&[u64]])
+                in [y.iter().zip(c.from()).all(|(y, q)| y.iter().all(|&y| y < q.value()))]
+                out [u.iter().all(|&u| u <= y.len() as u64)];
             /// `out = sum over i of y[i] * images[i] + u * correction`. In: `y` below 2^50, `images`, `correction` in
             /// `[0, p)`, `u` at most the number of rows. Out: `[0, p)`.
-            fn convert(p: &Prime, out: &mut [u64], y: &[&[u64]], images: &[u64], u: &[u64], correction: u64);
+            fn convert(p: &Prime, out: &mut [u64], y: &[&[u64]], images: &[u64], u: &[u64], correction: u64)
+                in [
+                    y.iter().all(|y| y.iter().all(|&y| y < MAX_PRIME)),
+                    p.has(images),
+                    u.iter().all(|&u| u <= y.len() as u64),
+                    correction < p.q
+                ]
+                out [p.has(out)];
         }
     };
 }
@@ -128,10 +151,11 @@ pub(super) use sum_functions;
 macro_rules! forward {
     ($(
         $(#[$doc:meta])*
-        fn $name:ident($($arg:ident: $type:ty),*);
+        fn $name:ident($($arg:ident: $type:ty),*) in [$($in:expr),*] out [$($out:expr),*];
     )*) => {
         impl Simd {
             $($(#[$doc])* pub(crate) fn $name(self, $($arg: $type),*) {
+                $(debug_assert!($in);)*
                 match self.0 {
                     // SAFETY: `Simd::new` found the instructions.
                     #[cfg(target_arch = "x86_64")]
@@ -141,6 +165,7 @@ macro_rules! forward {
                     Isa::Avx2 => unsafe { avx2::$name($($arg),*) },
                     _ => portable::$name($($arg),*),
                 }
+                $(debug_assert!($out);)*
             })*
         }
     };

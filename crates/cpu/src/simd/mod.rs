@@ -5,7 +5,7 @@
 //! * `rows`: word-by-word arithmetic;
 //! * `sums`: sums of products, and base conversion.
 //!
-//! Scalar code has no vectors and no tiles. Calls go through [`Simd`].
+//! Scalar code has no vectors and no tiles. Calls go through [`Simd`], which finds the instructions and asserts ranges.
 
 use aegis_ring::{Factor, Modulus};
 
@@ -79,4 +79,12 @@ pub(crate) struct Tile {
     pub(crate) stride: usize,
     /// First word of the eight.
     pub(crate) at: usize,
+}
+
+impl Tile {
+    /// The words of each output. For assertions.
+    fn words<'a>(&self, out: &'a [u64]) -> impl Iterator<Item = &'a [u64]> {
+        let at = self.at;
+        out.chunks_exact(self.stride).take(self.rows * self.columns).map(move |row| &row[at..at + 8])
+    }
 }

@@ -1,7 +1,7 @@
 //! The passes of a transform, once for all vector instruction sets.
 //!
-//! Passes of radix 2, 4 and 8 go over the row in L2, then each block of 2048 words (16 KiB, L1) gets such passes and one
-//! over tiles of N vectors of N words, which does its last `2 log2 N` stages in registers: half of them on rows, a
+//! Passes of radix 2, 4 and 8 go over the row in L2, then each block of 2048 words (16 KiB, L1) gets such passes and
+//! one over tiles of N vectors of N words, which does its last `2 log2 N` stages in registers: half of them on rows, a
 //! transposition, the others on columns, the transposition back. The inverse runs the same passes backwards.
 //!
 //! An instruction set brings [`Butterflies`]. All functions here are inlined into entry points that enable its
@@ -97,7 +97,8 @@ pub(crate) struct Table<W, C> {
 }
 
 impl<W, C> Table<W, C> {
-    /// Of `n` words in vectors of `lanes`, of at least two tiles; `value` makes the i-th factor, `columns` those of a tile.
+    /// Of `n` words in vectors of `lanes`, of at least two tiles; `value` makes the i-th factor, `columns` those of a
+    /// tile.
     pub(super) fn new(
         n: usize,
         lanes: usize,
@@ -116,8 +117,9 @@ impl<W, C> Table<W, C> {
 /// Stages of each pass, for so many in all: as few passes as can be, of nearly equal size.
 ///
 /// Measured on hot rows of 2^16 words with AVX-512, when the tiles still went one by one: 98 us with 4 8 | 4 8 | tile,
-/// 101 with 16 | 8 8 | tile, 106 with 8 8 | 16 | tile and 111 with 16 4 | 16 | tile (3.4 GHz, beside other load). Lines of
-/// a pass over the row lie at multiples of 4 KiB, in one set of the L1 cache, so that large radices there gain nothing.
+/// 101 with 16 | 8 8 | tile, 106 with 8 8 | 16 | tile and 111 with 16 4 | 16 | tile (3.4 GHz, beside other load). Lines
+/// of a pass over the row lie at multiples of 4 KiB, in one set of the L1 cache, so that large radices there gain
+/// nothing.
 #[inline(always)]
 fn passes(stages: u32) -> impl DoubleEndedIterator<Item = u32> {
     let count = stages.div_ceil(MAX_STAGES);

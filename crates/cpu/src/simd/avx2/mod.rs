@@ -4,7 +4,7 @@
 macro_rules! compile {
     ($(
         $(#[$doc:meta])*
-        fn $name:ident($($arg:ident: $type:ty),*);
+        fn $name:ident($($arg:ident: $type:ty),*) in [$($in:expr),*] out [$($out:expr),*];
     )*) => {
         $($(#[$doc])*
         #[target_feature(enable = "avx2,bmi2")]

@@ -5,8 +5,8 @@
 //! * reduction: 1/2;
 //! * product: `1/2 + B/8`, for `B <= 4` ([`Q::mul`]);
 //! * forward, from 1 by three stages: 1.63, 2.33, 3.12; from 1/2 by four: 1.07, 1.70, 2.41, 3.21;
-//! * inverse, from 1/2 by three stages: 1, 2, 4; the factors, differences of two values, are at most 4; in a tile from 1
-//!   by two stages: 2, 4.
+//! * inverse, from 1/2 by three stages: 1, 2, 4; the factors, differences of two values, are at most 4; in a tile from
+//!   1 by two stages: 2, 4.
 
 use std::arch::x86_64::{_mm256_add_pd, _mm256_sub_pd};
 

@@ -1,15 +1,15 @@
 //! Four lanes of arithmetic on doubles, with FMA.
 //!
-//! AVX2 multiplies integers of 32 bits at most. A product of doubles is exact in two parts, `x * w = h + l` with a fused
-//! multiply-add, and `h + l - round(h / q) * q` is a small representative of it (van der Hoeven, Lecerf, Quintin 2016,
-//! "Modular SIMD arithmetic in Mathemagix"). Values are signed, and integers below 2^53 are exact, which is 8q.
+//! AVX2 multiplies integers of 32 bits at most. A product of doubles is exact in two parts, `x * w = h + l` with a
+//! fused multiply-add, and `h + l - round(h / q) * q` is a small representative of it (van der Hoeven, Lecerf, Quintin
+//! 2016, "Modular SIMD arithmetic in Mathemagix"). Values are signed, and integers below 2^53 are exact, which is 8q.
 
 use std::arch::x86_64::{
-    __m256d, _CMP_LT_OQ, _mm256_add_pd, _mm256_and_pd, _mm256_castpd_si256, _mm256_castsi256_pd,
-    _mm256_cmp_pd, _mm256_fmadd_pd, _mm256_fmsub_pd, _mm256_fnmadd_pd, _mm256_loadu_pd, _mm256_loadu_si256,
-    _mm256_mul_pd, _mm256_or_si256, _mm256_permute2f128_pd, _mm256_permute4x64_pd, _mm256_set1_epi64x,
-    _mm256_set1_pd, _mm256_setzero_pd, _mm256_storeu_pd, _mm256_storeu_si256, _mm256_sub_pd,
-    _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm256_xor_si256,
+    __m256d, _CMP_LE_OQ, _CMP_LT_OQ, _mm256_add_pd, _mm256_and_pd, _mm256_andnot_pd, _mm256_castpd_si256,
+    _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_fmadd_pd, _mm256_fmsub_pd, _mm256_fnmadd_pd, _mm256_loadu_pd,
+    _mm256_loadu_si256, _mm256_movemask_pd, _mm256_mul_pd, _mm256_or_si256, _mm256_permute2f128_pd,
+    _mm256_permute4x64_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_pd, _mm256_storeu_pd,
+    _mm256_storeu_si256, _mm256_sub_pd, _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm256_xor_si256,
 };
 
 use aegis_ring::Modulus;
@@ -59,16 +59,23 @@ impl Q {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn mul(&self, x: V, w: V) -> V {
+        debug_assert!(are_within(x, _mm256_mul_pd(splat(4.0), self.q)), "a value beyond 4q");
+        debug_assert!(are_within(w, _mm256_mul_pd(splat(0.5), self.q)), "a factor beyond q/2");
         let high = _mm256_mul_pd(x, w);
         let low = _mm256_fmsub_pd(x, w, high);
-        _mm256_add_pd(_mm256_fnmadd_pd(self.quotient(high), self.q, high), low)
+        let r = _mm256_add_pd(_mm256_fnmadd_pd(self.quotient(high), self.q, high), low);
+        debug_assert!(are_within(r, self.q), "a product beyond q");
+        r
     }
 
-    /// The representative nearest to zero.
+    /// The representative nearest to zero, or one next to it. In: `|x| <= 8q`. Out: `|r| <= q/2 + 1`.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn reduce(&self, x: V) -> V {
-        _mm256_fnmadd_pd(self.quotient(x), self.q, x)
+        debug_assert!(are_within(x, _mm256_mul_pd(splat(8.0), self.q)), "a value beyond 8q");
+        let r = _mm256_fnmadd_pd(self.quotient(x), self.q, x);
+        debug_assert!(are_within(r, _mm256_fmadd_pd(self.q, splat(0.5), splat(1.0))), "beyond q/2");
+        r
     }
 
     /// `x` as words in `[0, q)`.
@@ -96,6 +103,7 @@ pub(super) fn splat(x: f64) -> V {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn load_words(x: &[u64; 4]) -> V {
+    debug_assert!(x.iter().all(|&x| x < 1 << 52), "{x:?} beyond a double's integers");
     // SAFETY: four words are readable behind the reference; the load needs no alignment.
     let words = unsafe { _mm256_loadu_si256(x.as_ptr().cast()) };
     let magic = _mm256_set1_epi64x(TWO_52.to_bits().cast_signed());
@@ -143,4 +151,12 @@ pub(super) fn transpose(r: [V; 4]) -> [V; 4] {
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn reverse(x: V) -> V {
     _mm256_permute4x64_pd::<0x1b>(x)
+}
+
+/// True when `|x| <= bound` in every lane: for assertions.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn are_within(x: V, bound: V) -> bool {
+    let size = _mm256_andnot_pd(splat(-0.0), x);
+    _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_LE_OQ>(size, bound)) == 0b1111
 }

@@ -7,7 +7,7 @@ use std::arch::x86_64::{
 
 use aegis_ring::{BaseConv, Factor};
 
-use super::vector::{Q, V, W, add, clean, hi, lo, load, reduce_once, splat, store};
+use super::vector::{Q, V, W, add, are_below, clean, hi, lo, load, reduce_once, splat, store};
 use crate::simd::{Prime, Tile, portable};
 
 /// Terms whose low halves fit 64 bits, and whose high halves fit 60.
@@ -58,6 +58,7 @@ impl Fold {
     fn reduce<const MANY: bool>(&self, s: Sum) -> V {
         let q = &self.q;
         let high = add(s.high, _mm512_srli_epi64::<52>(s.low));
+        debug_assert!(are_below(high, splat(1 << if MANY { 60 } else { 52 })), "too many terms");
         let mut r = q.reduce(s.low);
         if MANY {
             // Three terms below 2q do not fit: fold twice.

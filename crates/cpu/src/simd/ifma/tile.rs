@@ -3,13 +3,13 @@
 use aegis_ring::{Factor, NttTable};
 
 use super::ntt::Table;
-use super::vector::{Q, V, W, add, double, lo, load, splat, store, sub, transpose};
+use super::vector::{Q, V, W, add, are_below, clean, double, lo, load, splat, store, sub, transpose};
 use crate::simd::passes::{Butterflies, Growth, Tile};
 use crate::simd::{Ahead, Prime};
 
-/// Tiles in step. The chain of one tile is as long as its work, and its 400 instructions nearly fill the reorder buffer:
-/// two tiles in step keep both multipliers busy (forward transform of 2^16 words, 40-bit prime: 96 us with one tile, 80
-/// with two; the multipliers alone would take 63).
+/// Tiles in step. The chain of one tile is as long as its work, and its 400 instructions nearly fill the reorder
+/// buffer: two tiles in step keep both multipliers busy (forward transform of 2^16 words, 40-bit prime: 96 us with one
+/// tile, 80 with two; the multipliers alone would take 63).
 const TILES: usize = 2;
 
 /// The factors of the eight columns of a tile: those of the stages at distance 4, 2 and 1 with their quotients. Of the
@@ -127,7 +127,7 @@ impl<const WIDE: bool> Butterflies<8> for Ifma<WIDE> {
     }
 }
 
-/// `(u + x w, u - x w + 2q)`. Range: for primes of at most `LAZY_BITS` bits the results exceed u by less than 2q;
+/// `(u + x w, u - x w + 2q)`. Range: for primes of at most `LAZY_BITS` bits the results exceed u by at most 2q;
 /// for wide ones u is reduced below 2q first, so that results are below 4q.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
@@ -143,6 +143,7 @@ fn butterfly<const WIDE: bool>(q: &Q, u: V, x: V, w: W) -> (V, V) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn inverse_butterfly<const WIDE: bool>(q: &Q, u: V, x: V, w: W, offset: V) -> (V, V) {
+    debug_assert!(are_below(clean(u), offset) && are_below(clean(x), offset), "values beyond the offset");
     let sum = add(u, x);
     let sum = if WIDE { q.reduce(sum) } else { sum };
     (sum, q.mul(sub(add(x, offset), u), w))

@@ -11,6 +11,7 @@ const LOW: u128 = (1 << 52) - 1;
 /// `sum mod q` for a sum of products below `2^104`.
 #[inline(always)]
 fn reduce_sum(p: &Prime, sum: u128) -> u64 {
+    debug_assert!(sum >> 104 == 0, "a sum of too many products");
     let high = p.high.mul((sum >> 52) as u64, p.q);
     let low = p.one.mul((sum & LOW) as u64, p.q);
     p.modulus.add(high, low)
