@@ -16,8 +16,8 @@ const BLOCK: usize = 512;
 /// words, 7.6 with blocks of 64 (reads of 512 bytes) and 10.5 with 512; the multipliers alone would take 2.4.
 const RUN_BLOCK: usize = 256;
 
-/// Most terms that are summed at once: fewer than the vector code can add without reduction (`simd::ifma::sums`), and so
-/// many that one more pass over the output is nothing. It bounds the scratch of a task too.
+/// Most terms that are summed at once: fewer than the vector code can add without reduction (`simd::ifma::sums`), and
+/// so many that one more pass over the output is nothing. It bounds the scratch of a task too.
 const TERMS: usize = 1024;
 
 /// A launch of [`aegis_hal::Kernel::InnerProduct`], or some of its terms.
