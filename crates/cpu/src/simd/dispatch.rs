@@ -173,3 +173,33 @@ macro_rules! forward {
 
 row_functions!(forward);
 sum_functions!(forward);
+
+#[cfg(test)]
+mod tests {
+    use aegis_ring::{Modulus, primes};
+
+    use super::*;
+
+    /// The vector code adds so many halves of products before it reduces, and no more: beyond, base conversion must
+    /// take another way.
+    #[test]
+    fn base_conversions_from_thousands_of_limbs_have_exact_sums() {
+        const N: usize = 11; // a vector, and words left over
+        let prime = primes::nearest_ntt_prime(2f64.powi(50), 1 << 49..1 << 50, 4, &[]).unwrap();
+        let p = Prime::new(&Modulus::new(prime).unwrap());
+        // The largest high halves, and low halves of 52 ones, of which 4097 overflow a word.
+        for (y, image) in [(p.q - 1, p.q - 1), ((1 << 26) - 1, (1 << 26) + 1)] {
+            for terms in [1, 14, 15, 17, 3999, 4000, 4096, 4097, 9000] {
+                let (y_row, u, correction) = ([y; N], [terms as u64; N], p.q - 1);
+                let sum = terms as u128 * (u128::from(y) * u128::from(image) + u128::from(correction));
+                let want = [p.modulus.reduce_u128(sum); N];
+                for isa in Isa::available() {
+                    let mut out = [0; N];
+                    let (y, images) = (vec![&y_row[..]; terms], vec![image; terms]);
+                    Simd::new(isa).unwrap().convert(&p, &mut out, &y, &images, &u, correction);
+                    assert_eq!(out, want, "{isa:?}, {terms} terms of {} * {image}", y_row[0]);
+                }
+            }
+        }
+    }
+}
