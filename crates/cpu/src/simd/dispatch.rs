@@ -3,7 +3,7 @@
 use aegis_hal::{Error, Result};
 use aegis_ring::{BaseConv, Factor, MAX_PRIME, NttTable};
 
-use super::{Ahead, Isa, Prime, Tile, portable};
+use super::{Ahead, Block, Isa, Prime, portable};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, ifma};
 
@@ -124,7 +124,7 @@ macro_rules! sum_functions {
             /// eight; plus `out` when accumulating. Layouts: `w[four rows][term][row]` and then `[row][term]` for the
             /// rows left over, `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words
             /// from `at`. In and out: `[0, q)`.
-            fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile)
+            fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Block)
                 in [!accumulate || s.words(out).all(|row| p.has(row)), p.has(w), p.has(x)]
                 out [s.words(out).all(|row| p.has(row))];
             /// The multiples of Q to take off for every word of the rows `y`, each in `[0, q_i)`. Out: at most the

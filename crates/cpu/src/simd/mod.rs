@@ -71,7 +71,7 @@ impl Ahead {
 
 /// Shape of a block of sums of products.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tile {
+pub(crate) struct Block {
     pub(crate) rows: usize,
     pub(crate) terms: usize,
     pub(crate) columns: usize,
@@ -81,7 +81,7 @@ pub(crate) struct Tile {
     pub(crate) at: usize,
 }
 
-impl Tile {
+impl Block {
     /// The words of each output. For assertions.
     fn words<'a>(&self, out: &'a [u64]) -> impl Iterator<Item = &'a [u64]> {
         let at = self.at;

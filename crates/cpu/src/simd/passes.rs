@@ -15,6 +15,7 @@ use super::Ahead;
 const BLOCK_LOG2: u32 = 11;
 /// Most stages of a pass: on AVX2, eight values and their factors fill the sixteen registers.
 const MAX_STAGES: u32 = 3;
+
 /// Arithmetic modulo one prime on vectors of `N` values, as far as transforms need it. Who has a value of such a type
 /// may use the instructions.
 pub(super) trait Butterflies<const N: usize>: Copy {
@@ -82,6 +83,11 @@ impl Growth {
         if reduce {
             self.log2 = 0;
         }
+        debug_assert!(
+            self.room.is_none_or(|room| self.log2 + stages <= room),
+            "{stages} stages in {:?}",
+            self.room
+        );
         reduce
     }
 }

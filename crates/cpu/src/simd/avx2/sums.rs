@@ -3,6 +3,6 @@
 
 use aegis_ring::BaseConv;
 
-use crate::simd::{Prime, Tile, sum_functions};
+use crate::simd::{Block, Prime, sum_functions};
 
 sum_functions!(compile);

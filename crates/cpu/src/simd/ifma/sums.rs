@@ -8,7 +8,7 @@ use std::arch::x86_64::{
 use aegis_ring::{BaseConv, Factor};
 
 use super::vector::{Q, V, W, add, are_below, clean, hi, lo, load, reduce_once, splat, store};
-use crate::simd::{Prime, Tile, portable};
+use crate::simd::{Block, Prime, portable};
 
 /// Terms whose low halves fit 64 bits, and whose high halves fit 60.
 const MAX_TERMS: usize = 4000;
@@ -115,7 +115,7 @@ fn inner<const MANY: bool>(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&[
 /// `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words from `at`. In and out:
 /// `[0, q)`.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile) {
+pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Block) {
     assert!(s.terms < MAX_TERMS, "{} terms at once", s.terms);
     let (x, _) = x.as_chunks::<8>();
     let many = s.terms >= FEW;
@@ -150,7 +150,7 @@ fn tile<const R: usize, const C: usize, const MANY: bool>(
     w: &[u64],
     x: &[[u64; 8]],
     (row, column): (usize, usize),
-    s: Tile,
+    s: Block,
 ) {
     let start = |r: usize, c: usize| ((row + r) * s.columns + column + c) * s.stride + s.at;
     let words = |out: &[u64], r, c| *out[start(r, c)..].first_chunk::<8>().expect("eight words");

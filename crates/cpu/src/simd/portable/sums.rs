@@ -2,7 +2,7 @@
 
 use aegis_ring::BaseConv;
 
-use crate::simd::{Prime, Tile};
+use crate::simd::{Block, Prime};
 
 /// Products of residues below 2^50 whose sum stays below 2^104, so that its high half is a 52-bit word.
 const FOLD: usize = 16;
@@ -37,7 +37,7 @@ pub(crate) fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&
 /// `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words from `at`. In and out:
 /// `[0, q)`.
 #[inline(always)]
-pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile) {
+pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Block) {
     for row in 0..s.rows {
         let grouped = row < s.rows / 4 * 4;
         let (first, step) = if grouped { (row / 4 * 4 * s.terms + row % 4, 4) } else { (row * s.terms, 1) };
