@@ -1,4 +1,5 @@
-//! Best time of each kernel at the shapes of a bootstrap: `cargo run --release --example rates [threads] [filter] [portable|avx2|ifma]`.
+//! Best time of each kernel at the shapes of a bootstrap:
+//! `cargo run --release --example rates [threads] [filter] [portable|avx2|ifma]`.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -18,8 +18,8 @@ pub struct CpuOptions {
     pub threads: usize,
     /// Instruction set, for tests and comparisons; `None` takes the best that the machine has.
     pub isa: Option<Isa>,
-    /// Most bytes of buffers and of the scratch of launches at once, rounded down to whole cache lines. Tables of a ring
-    /// and a few megabytes a worker come on top.
+    /// Most bytes of buffers and of the scratch of launches at once, rounded down to whole cache lines. Tables of a
+    /// ring and a few megabytes a worker come on top.
     pub memory_limit: Option<u64>,
 }
 

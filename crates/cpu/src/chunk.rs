@@ -1,6 +1,6 @@
 //! Memory from the system. On Linux chunks ask for huge pages: a transform of 2^16 words touches 128 small ones with
-//! strides of 32 KiB, and compact weights are gathered from thousands. Elsewhere, and under Miri, which knows no huge pages,
-//! they come from the global allocator.
+//! strides of 32 KiB, and compact weights are gathered from thousands. Elsewhere, and under Miri, which knows no huge
+//! pages, they come from the global allocator.
 
 use std::ptr::NonNull;
 

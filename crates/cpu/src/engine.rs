@@ -32,8 +32,8 @@ pub(crate) struct Engine {
     pub(crate) rns: Arc<Rns>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) simd: Simd,
-    /// For each limb, the tables of every size, made on first use.
-    tables: Vec<[OnceLock<Table>; 18]>,
+    /// For each limb and log2 of a size, up to that of the ring, a table made on first use.
+    tables: Vec<Box<[OnceLock<Table>]>>,
     primes: Vec<Prime>,
     threads: Option<rayon::ThreadPool>,
     cache: Mutex<Cache>,
@@ -47,9 +47,10 @@ impl Engine {
         simd: Simd,
         pool: Arc<Pool>,
     ) -> Self {
+        let every_size = || (0..=rns.log_n()).map(|_| OnceLock::new()).collect();
         Self {
             simd,
-            tables: rns.moduli().iter().map(|_| Default::default()).collect(),
+            tables: rns.moduli().iter().map(|_| every_size()).collect(),
             primes: rns.moduli().iter().map(Prime::new).collect(),
             rns,
             pool,

@@ -103,7 +103,8 @@ impl Spans {
     }
 
     fn words(&self, span: Span) -> NonNull<u64> {
-        // SAFETY: a span lies inside its chunk: `Spans::add` makes it so, `Spans::take` and `give_back` only cut and merge.
+        // SAFETY: a span lies inside its chunk: `Spans::add` makes it so, `Spans::take` and `give_back` only cut and
+        // merge.
         unsafe { self.chunks[span.chunk].words().add(span.start) }
     }
 }
@@ -265,7 +266,9 @@ mod tests {
                 } else {
                     let new = spans.take(len).expect("little memory");
                     prop_assert!(new.len >= len && new.len < len + LINE_WORDS && new.start.is_multiple_of(LINE_WORDS));
-                    let apart = |s: &Span| s.chunk != new.chunk || s.start + s.len <= new.start || new.start + new.len <= s.start;
+                    let apart = |s: &Span| {
+                        s.chunk != new.chunk || s.start + s.len <= new.start || new.start + new.len <= s.start
+                    };
                     prop_assert!(held.iter().all(apart));
                     held.push(new);
                 }

@@ -7,8 +7,8 @@
 //!   buffers of the running one; operands are opened before its tasks start.
 //! * *Others*: the inputs of a launch are other buffers than its output, for `Backend::launch` borrows the output
 //!   exclusively and a buffer has one `Poly`. No task writes them. Scratch has no `Poly` and is another buffer too.
-//! * *Apart*: tasks are numbered by polynomials of the run, limbs, which are distinct in a `Basis`, and blocks of words:
-//!   no two have words of the output in common.
+//! * *Apart*: tasks are numbered by polynomials of the run, limbs, which are distinct in a `Basis`, and blocks of
+//!   words: no two have words of the output in common.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -128,8 +128,8 @@ impl<'a> Rows<'a> {
             "polynomial {poly}, limb {position} of an operand"
         );
         let row = (o.first + poly) * o.basis.len() + position;
-        // SAFETY: Bounds. By the assertion `(row + 1) * n <= (first + count) * limbs * n`, which `Operand::of` found to fit
-        // the buffer; nothing wraps for the same reason.
+        // SAFETY: Bounds. By the assertion `(row + 1) * n <= (first + count) * limbs * n`, which `Operand::of` found to
+        // fit the buffer; nothing wraps for the same reason.
         unsafe { self.words.as_ptr().add(row * o.n) }
     }
 

@@ -74,8 +74,8 @@ impl Engine {
             let (prime, modulus) = (self.prime(limb), &self.prime(limb).modulus);
             let inverse = modulus.inv(table.product(index)).expect("distinct primes are invertible");
             let inverse = Factor::new(inverse, modulus);
-            // SAFETY: Apart, in the output and in the scratch, and Others; in place the source is the output, of which a
-            // task reads its own row only, before it writes it.
+            // SAFETY: Apart, in the output and in the scratch, and Others; in place the source is the output, of which
+            // a task reads its own row only, before it writes it.
             let row = unsafe { lifted.row_mut(poly, lifted.position(limb)) };
             self.simd.ntt(prime, self.table(limb, n), row, Ahead(None));
             // SAFETY: as above.

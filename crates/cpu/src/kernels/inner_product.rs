@@ -7,7 +7,7 @@ use aegis_ring::{Basis, LimbId};
 use super::word_by_word::expand;
 use crate::engine::Engine;
 use crate::operand::Rows;
-use crate::simd::Tile;
+use crate::simd::Block;
 
 /// Words of one task of the general product: the weights of eight terms are 32 KiB and serve every column from L1.
 const BLOCK: usize = 512;
@@ -16,8 +16,8 @@ const BLOCK: usize = 512;
 /// words, 7.6 with blocks of 64 (reads of 512 bytes) and 10.5 with 512; the multipliers alone would take 2.4.
 const RUN_BLOCK: usize = 256;
 
-/// Most terms that are summed at once: fewer than the vector code can add without reduction (`simd::ifma::sums`), and so
-/// many that one more pass over the output is nothing. It bounds the scratch of a task too.
+/// Most terms that are summed at once: fewer than the vector code can add without reduction (`simd::ifma::sums`), and
+/// so many that one more pass over the output is nothing. It bounds the scratch of a task too.
 const TERMS: usize = 1024;
 
 /// A launch of [`aegis_hal::Kernel::InnerProduct`], or some of its terms.
@@ -152,9 +152,9 @@ impl Engine {
             }
         }
         for (j, values) in values.chunks_exact(terms * columns * 8).enumerate() {
-            let tile = Tile { rows, terms, columns, stride: block, at: j * 8 };
+            let shape = Block { rows, terms, columns, stride: block, at: j * 8 };
             let weights = weights(start + j * 8);
-            self.simd.scalar_products(self.prime(limb), sums, accumulate, weights, values, tile);
+            self.simd.scalar_products(self.prime(limb), sums, accumulate, weights, values, shape);
         }
         for (k, sum) in sums.chunks_exact(block).enumerate() {
             // SAFETY: Apart.

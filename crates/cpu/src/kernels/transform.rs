@@ -21,8 +21,8 @@ impl Engine {
         });
     }
 
-    /// Applies `f` to every row and what most likely comes next, in place or to a copy. Polynomials of one limb follow each other, so that its
-    /// table is read once.
+    /// Applies `f` to every row and what most likely comes next, in place or to a copy. Polynomials of one limb follow
+    /// each other, so that its table is read once.
     fn rows(
         &self,
         limbs: &Basis,

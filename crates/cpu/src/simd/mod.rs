@@ -1,53 +1,27 @@
-//! Arithmetic on rows of residues, one module an instruction set, all with the same functions and the same bits.
+//! Arithmetic on rows of residues, with the same bits on every instruction set. Each has a folder with the same files:
+//! * `vector`: the operations on a vector, and their ranges;
+//! * `tile`: the butterflies, and the stages of a transform that fit the registers;
+//! * `ntt`: tables and entry points of the transforms, whose [`passes`] are shared;
+//! * `rows`: word-by-word arithmetic;
+//! * `sums`: sums of products, and base conversion.
+//!
+//! Scalar code has no vectors and no tiles. Calls go through [`Simd`], which finds the instructions and asserts ranges.
 
-use aegis_hal::{Error, Result};
-use aegis_ring::{BaseConv, Factor, Modulus, NttTable};
+use aegis_ring::{Factor, Modulus};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod dispatch;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
+mod isa;
+#[cfg(target_arch = "x86_64")]
+mod passes;
 mod portable;
 
-/// An instruction set that this crate has code for. The results are the same on all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Isa {
-    /// Scalar code.
-    Portable,
-    /// AVX2, BMI2 and FMA.
-    Avx2,
-    /// AVX-512 with 52-bit integer multiplication.
-    Ifma,
-}
-
-impl Isa {
-    /// True when this machine has it.
-    pub fn is_available(self) -> bool {
-        match self {
-            Self::Portable => true,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => {
-                is_x86_feature_detected!("avx2")
-                    && is_x86_feature_detected!("bmi2")
-                    && is_x86_feature_detected!("fma")
-            }
-            #[cfg(target_arch = "x86_64")]
-            Self::Ifma => {
-                is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512ifma")
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => false,
-        }
-    }
-
-    /// All that this machine has, the fastest last.
-    pub fn available() -> Vec<Self> {
-        [Self::Portable, Self::Avx2, Self::Ifma].into_iter().filter(|isa| isa.is_available()).collect()
-    }
-}
+pub(crate) use dispatch::{Simd, Table};
+use dispatch::{row_functions, sum_functions};
+pub use isa::Isa;
 
 /// A prime with the constants that every path uses.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +45,7 @@ impl Prime {
         }
     }
 
-    /// True when all words are residues: in `[0, q)`.
+    /// True when all words are residues: in `[0, q)`. For assertions.
     fn has(&self, x: &[u64]) -> bool {
         x.iter().all(|&word| word < self.q)
     }
@@ -81,9 +55,23 @@ impl Prime {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ahead(pub(crate) Option<*const u64>);
 
+#[cfg(target_arch = "x86_64")]
+impl Ahead {
+    /// Starts to load the words `start..start + len` into L2.
+    #[inline(always)]
+    fn prefetch(self, start: usize, len: usize) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        let Self(Some(row)) = self else { return };
+        for line in (start..start + len).step_by(8) {
+            // SAFETY: a prefetch does not read in the sense of the language and ignores addresses that are not mapped.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(line).cast()) }
+        }
+    }
+}
+
 /// Shape of a block of sums of products.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tile {
+pub(crate) struct Block {
     pub(crate) rows: usize,
     pub(crate) terms: usize,
     pub(crate) columns: usize,
@@ -93,130 +81,10 @@ pub(crate) struct Tile {
     pub(crate) at: usize,
 }
 
-/// Twiddle factors of one prime and size, in the layout of some path.
-pub(crate) enum Table {
-    Scalar(NttTable),
-    #[cfg(target_arch = "x86_64")]
-    Avx2(avx2::Table),
-    #[cfg(target_arch = "x86_64")]
-    Ifma(ifma::Table),
-}
-
-/// The functions of one path.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Simd(Isa);
-
-impl Simd {
-    /// Fails when the machine lacks the instructions: the proof that the calls below rest on.
-    pub(crate) fn new(isa: Isa) -> Result<Self> {
-        if isa.is_available() {
-            Ok(Self(isa))
-        } else {
-            Err(Error::Device(format!("this machine has no {isa:?}")))
-        }
-    }
-
-    pub(crate) fn table(self, t: NttTable) -> Table {
-        match self.0 {
-            // Tiles of the vector codes are 64 and 16 words.
-            #[cfg(target_arch = "x86_64")]
-            Isa::Ifma if t.n() >= 64 => Table::Ifma(ifma::Table::new(&t)),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 if t.n() >= 16 => Table::Avx2(avx2::Table::new(&t)),
-            _ => Table::Scalar(t),
-        }
-    }
-
-    /// Forward transform. In and out: `[0, q)`. Loads the row `ahead` into the cache on the way: only the first pass
-    /// over a row waits for memory, which would be idle during the others.
-    pub(crate) fn ntt(self, p: &Prime, t: &Table, x: &mut [u64], ahead: Ahead) {
-        debug_assert!(p.has(x), "a transform of words that are no residues modulo {}", p.q);
-        match t {
-            Table::Scalar(t) => t.forward(x),
-            // SAFETY: `Simd::new` found the instructions, or `Simd::table` would not have made such a table.
-            #[cfg(target_arch = "x86_64")]
-            Table::Avx2(t) => unsafe { avx2::ntt(p, t, x) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Table::Ifma(t) => unsafe { ifma::ntt(p, t, x, ahead) },
-        }
-        debug_assert!(p.has(x), "a transform to words that are no residues modulo {}", p.q);
-    }
-
-    /// Inverse transform times `n * scale`. In and out: `[0, q)`.
-    pub(crate) fn intt(self, p: &Prime, t: &Table, x: &mut [u64], scale: Factor) {
-        debug_assert!(p.has(x), "an inverse transform of words that are no residues modulo {}", p.q);
-        match t {
-            Table::Scalar(t) => t.inverse_scaled(x, scale),
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Table::Avx2(t) => unsafe { avx2::intt(p, t, x, scale) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Table::Ifma(t) => unsafe { ifma::intt(p, t, x, scale) },
-        }
-        debug_assert!(p.has(x), "an inverse transform to words that are no residues modulo {}", p.q);
+impl Block {
+    /// The words of each output. For assertions.
+    fn words<'a>(&self, out: &'a [u64]) -> impl Iterator<Item = &'a [u64]> {
+        let at = self.at;
+        out.chunks_exact(self.stride).take(self.rows * self.columns).map(move |row| &row[at..at + 8])
     }
 }
-
-/// The functions that every path has, for a macro that makes something of each.
-macro_rules! signatures {
-    ($make:ident) => {
-        $make! {
-            /// `out += b`. In and out: `[0, q)`.
-            fn add_assign(p: &Prime, out: &mut [u64], b: &[u64]);
-            /// `out -= b`. In and out: `[0, q)`.
-            fn sub_assign(p: &Prime, out: &mut [u64], b: &[u64]);
-            /// `out *= b`. In and out: `[0, q)`.
-            fn mul_assign(p: &Prime, out: &mut [u64], b: &[u64]);
-            /// `out += a * b`. In and out: `[0, q)`.
-            fn mul_add(p: &Prime, out: &mut [u64], a: &[u64], b: &[u64]);
-            /// `out *= c`. In and out: `[0, q)`.
-            fn scalar_mul(p: &Prime, out: &mut [u64], c: Factor);
-            /// `out += c * a`. In and out: `[0, q)`.
-            fn scalar_mul_add(p: &Prime, out: &mut [u64], c: Factor, a: &[u64]);
-            /// `out += c`. In and out: `[0, q)`.
-            fn scalar_add(p: &Prime, out: &mut [u64], c: u64);
-            /// `out = (a - out) * c`. In and out: `[0, q)`.
-            fn sub_scale(p: &Prime, out: &mut [u64], a: &[u64], c: Factor);
-            /// `out[j] = x[permutation[j]]`.
-            fn permute(out: &mut [u64], x: &[u64], permutation: &[u32]);
-            /// Residues of signed words.
-            fn reduce_signed(p: &Prime, out: &mut [u64], x: &[i64]);
-            /// `out = sum over i of w[i] * x[i]`, plus `out` when accumulating, word by word. In and out: `[0, q)`.
-            fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&[u64]], x: &[&[u64]]);
-            /// `out[r, c] = sum over i of w[r, i] * x[i, c]` on eight words each, where `w` is one scalar for all eight; plus
-            /// `out` when accumulating. Layouts: `w[four rows][term][row]` and then `[row][term]` for the rows left over,
-            /// `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words from `at`. In and out:
-            /// `[0, q)`.
-            fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile);
-            /// The multiples of Q to take off for every word of the rows `y`, each in `[0, q_i)`.
-            fn overflow(c: &BaseConv, u: &mut [u64], y: &[&[u64]]);
-            /// `out = sum over i of y[i] * images[i] + u * correction`. In: `images`, `correction` in `[0, p)`, `u` at most
-            /// the number of rows. Out: `[0, p)`.
-            fn convert(p: &Prime, out: &mut [u64], y: &[&[u64]], images: &[u64], u: &[u64], correction: u64);
-        }
-    };
-}
-use signatures;
-
-/// Methods that call the function of the same name of the path.
-macro_rules! forward {
-    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*);)*) => {
-        impl Simd {
-            $($(#[$doc])* pub(crate) fn $name(self, $($arg: $type),*) {
-                match self.0 {
-                    // SAFETY: `Simd::new` found the instructions.
-                    #[cfg(target_arch = "x86_64")]
-                    Isa::Ifma => unsafe { ifma::$name($($arg),*) },
-                    // SAFETY: as above.
-                    #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 => unsafe { avx2::$name($($arg),*) },
-                    _ => portable::$name($($arg),*),
-                }
-            })*
-        }
-    };
-}
-
-signatures!(forward);

@@ -6,7 +6,7 @@ mod sums;
 mod tile;
 mod vector;
 
-pub(crate) use ntt::{Table, intt, ntt};
+pub(crate) use ntt::{Table, intt, ntt, table};
 pub(crate) use rows::{
     add_assign, mul_add, mul_assign, permute, reduce_signed, scalar_add, scalar_mul, scalar_mul_add,
     sub_assign, sub_scale,

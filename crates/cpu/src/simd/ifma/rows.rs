@@ -8,7 +8,7 @@ use std::arch::x86_64::{
 
 use aegis_ring::Factor;
 
-use super::vector::{Q, V, W, add, clean, hi0, lo, load, reduce_once, splat, store, sub};
+use super::vector::{Q, V, W, add, clean, double, hi0, lo, load, reduce_once, splat, store, sub};
 use crate::simd::{Prime, portable};
 
 /// Applies `$vector` to vectors and `$scalar` to what is left over.
@@ -91,8 +91,7 @@ impl Barrett {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn mul_add(&self, acc: V, x: V, y: V) -> V {
-        use std::arch::x86_64::_mm512_sllv_epi64;
-        let h = hi0(add(x, x), _mm512_sllv_epi64(y, splat(u64::from(self.shift))));
+        let h = hi0(add(x, x), double(y, self.shift));
         let r = clean(lo(lo(acc, x, y), hi0(h, self.mu), self.q.neg));
         reduce_once(reduce_once(r, self.q.q2), self.q.q)
     }

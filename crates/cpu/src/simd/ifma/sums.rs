@@ -7,8 +7,8 @@ use std::arch::x86_64::{
 
 use aegis_ring::{BaseConv, Factor};
 
-use super::vector::{Q, V, W, add, clean, hi, lo, load, reduce_once, splat, store};
-use crate::simd::{Prime, Tile, portable};
+use super::vector::{Q, V, W, add, are_below, clean, hi, lo, load, reduce_once, splat, store};
+use crate::simd::{Block, Prime, portable};
 
 /// Terms whose low halves fit 64 bits, and whose high halves fit 60.
 const MAX_TERMS: usize = 4000;
@@ -58,6 +58,7 @@ impl Fold {
     fn reduce<const MANY: bool>(&self, s: Sum) -> V {
         let q = &self.q;
         let high = add(s.high, _mm512_srli_epi64::<52>(s.low));
+        debug_assert!(are_below(high, splat(1 << if MANY { 60 } else { 52 })), "too many terms");
         let mut r = q.reduce(s.low);
         if MANY {
             // Three terms below 2q do not fit: fold twice.
@@ -114,7 +115,7 @@ fn inner<const MANY: bool>(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&[
 /// `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words from `at`. In and out:
 /// `[0, q)`.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile) {
+pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Block) {
     assert!(s.terms < MAX_TERMS, "{} terms at once", s.terms);
     let (x, _) = x.as_chunks::<8>();
     let many = s.terms >= FEW;
@@ -149,7 +150,7 @@ fn tile<const R: usize, const C: usize, const MANY: bool>(
     w: &[u64],
     x: &[[u64; 8]],
     (row, column): (usize, usize),
-    s: Tile,
+    s: Block,
 ) {
     let start = |r: usize, c: usize| ((row + r) * s.columns + column + c) * s.stride + s.at;
     let words = |out: &[u64], r, c| *out[start(r, c)..].first_chunk::<8>().expect("eight words");

@@ -5,10 +5,10 @@
 //! comparison or the end. Values are always below 2^52.
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_loadu_si512, _mm512_madd52hi_epu64,
-    _mm512_madd52lo_epu64, _mm512_min_epu64, _mm512_permutex2var_epi64, _mm512_set_epi64, _mm512_set1_epi64,
-    _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_storeu_si512, _mm512_sub_epi64, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi64,
+    __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_cmplt_epu64_mask, _mm512_loadu_si512,
+    _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_min_epu64, _mm512_permutex2var_epi64,
+    _mm512_set_epi64, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_sllv_epi64,
+    _mm512_storeu_si512, _mm512_sub_epi64, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
 };
 
 use aegis_ring::Factor;
@@ -32,13 +32,6 @@ pub(super) fn load(x: &[u64; 8]) -> V {
 pub(super) fn store(x: &mut [u64; 8], v: V) {
     // SAFETY: eight words are writable behind the reference; the store needs no alignment.
     unsafe { _mm512_storeu_si512(x.as_mut_ptr().cast(), v) }
-}
-
-/// Starts to load a cache line into L2.
-#[inline]
-pub(super) fn prefetch(line: *const u64) {
-    // SAFETY: a prefetch does not read in the sense of the language and ignores addresses that are not mapped.
-    unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line.cast()) }
 }
 
 #[inline]
@@ -80,10 +73,25 @@ pub(super) fn hi0(a: V, b: V) -> V {
     hi(_mm512_setzero_si512(), a, b)
 }
 
-/// `x` if `x < bound`, else `x - bound`. In: clean, below `2 bound`.
+/// `x * 2^log2`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn double(x: V, log2: u32) -> V {
+    _mm512_sllv_epi64(x, splat(u64::from(log2)))
+}
+
+/// True when every lane of `x` is below that of `bound`: for assertions.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn are_below(x: V, bound: V) -> bool {
+    _mm512_cmplt_epu64_mask(x, bound) == u8::MAX
+}
+
+/// `x` if `x < bound`, else `x - bound`. In: clean, below `2 bound`. Out: below `bound`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn reduce_once(x: V, bound: V) -> V {
+    debug_assert!(are_below(x, add(bound, bound)), "one subtraction is not enough");
     _mm512_min_epu64(x, _mm512_sub_epi64(x, bound))
 }
 
@@ -144,7 +152,9 @@ impl Q {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn mul_acc(&self, acc: V, x: V, w: W) -> V {
-        lo(lo(acc, x, w.value), hi0(x, w.quotient), self.neg)
+        let sum = lo(lo(acc, x, w.value), hi0(x, w.quotient), self.neg);
+        debug_assert!(are_below(clean(sub(sum, acc)), self.q2), "a product beyond 2q");
+        sum
     }
 
     /// `x * w` in `[0, 2q)`. In: any `x`.
@@ -158,7 +168,9 @@ impl Q {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn reduce(&self, x: V) -> V {
-        lo(x, hi0(x, self.one), self.neg)
+        let r = lo(x, hi0(x, self.one), self.neg);
+        debug_assert!(are_below(clean(r), self.q2), "a reduction beyond 2q");
+        r
     }
 
     /// `x` modulo q, clean and in `[0, q)`. In: below `2q`.

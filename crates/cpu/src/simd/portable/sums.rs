@@ -1,78 +1,17 @@
-//! Scalar code: every machine has it, and it is the clearest statement of what the others compute.
+//! Sums of products in scalar code.
 
-use aegis_ring::{BaseConv, Factor};
+use aegis_ring::BaseConv;
 
-use super::{Prime, Tile};
+use crate::simd::{Block, Prime};
 
 /// Products of residues below 2^50 whose sum stays below 2^104, so that its high half is a 52-bit word.
 const FOLD: usize = 16;
 const LOW: u128 = (1 << 52) - 1;
 
-/// `out += b`. In and out: `[0, q)`.
-#[inline(always)]
-pub(crate) fn add_assign(p: &Prime, out: &mut [u64], b: &[u64]) {
-    out.iter_mut().zip(b).for_each(|(o, &b)| *o = p.modulus.add(*o, b));
-}
-
-/// `out -= b`. In and out: `[0, q)`.
-#[inline(always)]
-pub(crate) fn sub_assign(p: &Prime, out: &mut [u64], b: &[u64]) {
-    out.iter_mut().zip(b).for_each(|(o, &b)| *o = p.modulus.sub(*o, b));
-}
-
-/// `out *= b`. In and out: `[0, q)`.
-#[inline(always)]
-pub(crate) fn mul_assign(p: &Prime, out: &mut [u64], b: &[u64]) {
-    out.iter_mut().zip(b).for_each(|(o, &b)| *o = p.modulus.mul(*o, b));
-}
-
-/// `out += a * b`. In and out: `[0, q)`.
-#[inline(always)]
-pub(crate) fn mul_add(p: &Prime, out: &mut [u64], a: &[u64], b: &[u64]) {
-    for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
-        *o = p.modulus.add(*o, p.modulus.mul(a, b));
-    }
-}
-
-/// `out *= c`. In and out: `[0, q)`.
-#[inline(always)]
-pub(crate) fn scalar_mul(p: &Prime, out: &mut [u64], c: Factor) {
-    out.iter_mut().for_each(|o| *o = c.mul(*o, p.q));
-}
-
-/// `out += c * a`. In and out: `[0, q)`.
-#[inline(always)]
-pub(crate) fn scalar_mul_add(p: &Prime, out: &mut [u64], c: Factor, a: &[u64]) {
-    out.iter_mut().zip(a).for_each(|(o, &a)| *o = p.modulus.add(*o, c.mul(a, p.q)));
-}
-
-/// `out += c`. In and out: `[0, q)`.
-#[inline(always)]
-pub(crate) fn scalar_add(p: &Prime, out: &mut [u64], c: u64) {
-    out.iter_mut().for_each(|o| *o = p.modulus.add(*o, c));
-}
-
-/// `out = (a - out) * c`. In and out: `[0, q)`.
-#[inline(always)]
-pub(crate) fn sub_scale(p: &Prime, out: &mut [u64], a: &[u64], c: Factor) {
-    out.iter_mut().zip(a).for_each(|(o, &a)| *o = c.mul(p.modulus.sub(a, *o), p.q));
-}
-
-/// `out[j] = x[permutation[j]]`.
-#[inline(always)]
-pub(crate) fn permute(out: &mut [u64], x: &[u64], permutation: &[u32]) {
-    out.iter_mut().zip(permutation).for_each(|(o, &i)| *o = x[i as usize]);
-}
-
-/// Residues of signed words.
-#[inline(always)]
-pub(crate) fn reduce_signed(p: &Prime, out: &mut [u64], x: &[i64]) {
-    out.iter_mut().zip(x).for_each(|(o, &x)| *o = p.modulus.from_signed(x));
-}
-
 /// `sum mod q` for a sum of products below `2^104`.
 #[inline(always)]
 fn reduce_sum(p: &Prime, sum: u128) -> u64 {
+    debug_assert!(sum >> 104 == 0, "a sum of too many products");
     let high = p.high.mul((sum >> 52) as u64, p.q);
     let low = p.one.mul((sum & LOW) as u64, p.q);
     p.modulus.add(high, low)
@@ -98,7 +37,7 @@ pub(crate) fn inner_product(p: &Prime, out: &mut [u64], accumulate: bool, w: &[&
 /// `x[term][column][8]`, `out[row * columns + column][stride]`, of which the eight words from `at`. In and out:
 /// `[0, q)`.
 #[inline(always)]
-pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Tile) {
+pub(crate) fn scalar_products(p: &Prime, out: &mut [u64], accumulate: bool, w: &[u64], x: &[u64], s: Block) {
     for row in 0..s.rows {
         let grouped = row < s.rows / 4 * 4;
         let (first, step) = if grouped { (row / 4 * 4 * s.terms + row % 4, 4) } else { (row * s.terms, 1) };
