@@ -100,6 +100,12 @@ pub enum Error {
         /// Degree of the parameters.
         want: usize,
     },
+    /// A device that computes in another ring, or modulo other primes, than those of the parameters.
+    #[error("the device was opened for another ring or other primes than those of {params}; open it with `Params::rns`")]
+    ForeignDevice {
+        /// Name of the parameters.
+        params: String,
+    },
     /// A number that is no scale.
     #[error("{scale} is not a scale; it must be finite and above zero, and is usually that of the level")]
     InvalidScale {
