@@ -15,7 +15,7 @@ use rustfft::{Fft, FftPlanner};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::secret::SecretPoly;
-use crate::{Context, Error, Level, Result, Seed};
+use crate::{Context, Error, Level, Result, Seed, Unencodable};
 
 /// Coefficients beyond this magnitude do not fit a signed word with room to round.
 const MAX_COEFFICIENT: f64 = (1u64 << 62) as f64;
@@ -58,9 +58,8 @@ impl Encoder {
     }
 
     fn embedding(&self, slots: usize) -> Result<&Embedding> {
-        self.sizes.get(&slots).ok_or_else(|| {
-            Error::Encoding(format!("{slots} values; give a power of two from 1 to {}", self.n / 2))
-        })
+        let wrong = Unencodable::Length { have: slots, max: self.n / 2 };
+        self.sizes.get(&slots).ok_or(Error::Encoding(wrong))
     }
 
     /// The real coefficients, not rounded, of the polynomial whose slots are `values`. A vector shorter than N/2 stands
@@ -116,8 +115,7 @@ impl Encoder {
         if fit {
             return Ok((coefficients, largest));
         }
-        let reason = format!("a value is not finite, or beyond 2^62 at scale 2^{:.1}", scale.log2());
-        Err(Error::Encoding(reason))
+        Err(Error::Encoding(Unencodable::TooLarge { scale_log2: scale.log2() }))
     }
 
     /// One polynomial in evaluation form over `basis`, of `2 p` words a limb for `p` values (compact below `p = N/2`).
@@ -155,7 +153,7 @@ impl Encoder {
     pub fn upload(&self, rows: Vec<Vec<i64>>, basis: &Basis) -> Result<Poly> {
         let n = rows.first().map_or(0, Vec::len);
         if n == 0 || rows.iter().any(|r| r.len() != n) {
-            return Err(Error::Encoding("a batch of rows of unequal length, or an empty one".into()));
+            return Err(Error::Encoding(Unencodable::Rows));
         }
         self.upload_rows(rows.len(), Zeroizing::new(rows.concat()), basis)
     }

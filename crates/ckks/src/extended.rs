@@ -7,7 +7,7 @@ use num_complex::Complex64;
 use crate::encoder::check_scale;
 use crate::evaluator::check_scales;
 use crate::key_switch::Hoisted;
-use crate::{Ciphertext, Context, Error, Evaluator, KeyId, Level, Result};
+use crate::{Ciphertext, Context, Error, Evaluator, KeyId, Level, Result, Unencodable};
 
 /// A run of *extended* ciphertexts of one level and scale: pairs over the limbs of the level and the special ones, each
 /// `P` times a ciphertext. Sums and plaintext products of them share one division by P (double hoisting, Bossuat, Mouchet,
@@ -74,8 +74,7 @@ impl Weights {
                 None => vec![0; 2 * period],
                 Some(values) if values.len() == period => ctx.encoder().coefficients(&values, scale)?,
                 Some(values) => {
-                    let reason = format!("a vector of {} values among those of {period}", values.len());
-                    return Err(Error::Encoding(reason).into());
+                    return Err(Error::Encoding(Unencodable::Period { have: values.len(), period }).into());
                 }
             });
         }

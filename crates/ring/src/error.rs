@@ -5,7 +5,7 @@
 pub enum ErrorKind {
     /// What was passed in cannot be used: an argument, a file, a message, a text. Other input will do.
     Input,
-    /// Keys are missing, or belong to another secret key or other parameters. Other keys will do.
+    /// Keys are missing, or do not belong to what they are used with. Other keys will do.
     KeySet,
     /// The input makes sense, but not with these parameters, this model or this machine.
     Unsupported,
