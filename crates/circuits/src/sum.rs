@@ -74,7 +74,7 @@ impl<'a> Sum<'a> {
                 self.ev.relinearize_rescale(products)?
             }
             (None, Some(linear)) => self.ev.rescale(linear)?,
-            (None, None) => return Err(Error::Shape { what: "sum", reason: "no terms".into() }),
+            (None, None) => return Err(Error::NoResult { circuit: "a sum of products" }),
         };
         match &self.constant {
             Some(c) => constant(self.ev, &out, c),
