@@ -16,7 +16,9 @@ impl Bert {
     pub fn check_constants(&self, constants: &Calibration) -> Result<()> {
         let c = self.config();
         constants.validate(None, c.layers, c.heads, c.head_size()).map_err(|error| match error {
-            aegis_nn::Error::Calibration { place, reason } => Error::CalibrationConstant { place, reason },
+            aegis_nn::Error::Calibration { place, fault } => {
+                Error::CalibrationConstant { place, reason: fault.to_string() }
+            }
             other => other.into(),
         })?;
         for (i, layer) in constants.layers.iter().enumerate() {
