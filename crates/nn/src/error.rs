@@ -217,6 +217,18 @@ pub enum BadConstant {
         /// The value that follows.
         want: f64,
     },
+    /// A polynomial or a schedule is not near its function.
+    #[error("its approximation is off by {error:.3}, more than {limit}, in [{low}, {high}]")]
+    Approximation {
+        /// Largest error found; NaN counts as the largest.
+        error: f64,
+        /// The largest allowed.
+        limit: f64,
+        /// Lower end of the range.
+        low: f64,
+        /// Upper end of the range.
+        high: f64,
+    },
     /// No entry serves so many tokens.
     #[error("no schedule for {tokens} tokens")]
     NoSchedule {
