@@ -59,11 +59,11 @@ impl Client {
     /// Whether a result is one of these keys and of its own shape.
     ///
     /// # Errors
-    /// [`Error::OtherShape`], [`Error::ForeignKeys`].
+    /// [`Error::OtherResult`], [`Error::ForeignKeys`].
     pub fn check(&self, shape: &QueryShape, blocks: &[Ciphertext]) -> Result<()> {
         let layout = shape.layout()?;
         if layout.slots() != self.ctx.params().slots() || layout.blocks(MODEL) != blocks.len() {
-            return Err(Error::OtherShape { what: "the result", remedy: "evaluate the query again" });
+            return Err(Error::OtherResult);
         }
         blocks.iter().try_for_each(|b| Error::check_keys("the result", b.key_id(), self.secret.id()))
     }

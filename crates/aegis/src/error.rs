@@ -1,14 +1,14 @@
-//! What a message or a description of keys can be refused for.
+//! What messages, keys, models and queries can be refused for.
 
-use aegis_ckks::{KeyId, Level};
+use aegis_ckks::{ErrorKind, Excerpt, KeyId, Level};
 
 use crate::message::Kind;
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why bytes are refused, grouped by what they should have been. Every message names cause and remedy; "it" is what was
-/// read, which the caller names.
+/// Why something is refused or failed, by what it was. [`Error::kind`] says whose fault it is. Every message names cause
+/// and remedy; "it" is what was read, which the caller names.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -33,11 +33,8 @@ pub enum Error {
         want: Kind,
     },
     /// Bytes are missing, changed or too many.
-    #[error("the message is truncated or damaged ({reason}); make or copy it again")]
-    DamagedMessage {
-        /// The first thing that is wrong.
-        reason: &'static str,
-    },
+    #[error("the message is truncated or damaged ({0}); make or copy it again")]
+    DamagedMessage(MessageDamage),
     /// A ciphertext of the message is damaged or of other parameters.
     #[error("the message holds a bad ciphertext, number {index}")]
     BadCiphertext {
@@ -55,23 +52,18 @@ pub enum Error {
         max: usize,
     },
     /// The header cannot be written.
-    #[error("the header of the message is not one that could be read again: {reason}")]
-    BadHeader {
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    #[error("the header of the message is not one that could be read again: {0}")]
+    BadHeader(MessageDamage),
 
     // ---- key sets
-    /// A description of keys that cannot be understood.
-    #[error(
-        "the description of the keys is damaged ({reason}); restore it from a copy or make the keys again"
-    )]
-    DamagedKeyset {
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// Bytes that are no description of keys.
+    #[error("it is not a description of keys; restore it from a copy or make the keys again")]
+    NotAKeyset(#[source] Excerpt<serde_json::Error>),
+    /// A description of keys that says what cannot be.
+    #[error("the description of the keys is damaged ({0}); restore it from a copy or make the keys again")]
+    DamagedKeyset(KeysetDamage),
     /// Description and secret key are of different key sets.
-    #[error("the description is of key set {have}, the secret key of {want}; restore the folder from a copy")]
+    #[error("the description is of key set {}, the secret key of {want}; restore the folder from a copy", Excerpt(.have))]
     OtherKeys {
         /// The key set of the description.
         have: String,
@@ -109,19 +101,35 @@ pub enum Error {
         /// SHA-256 of these weights.
         want: String,
     },
-    /// Something of other slots, another number of ciphertexts or another length.
-    #[error("the shape of {what} does not fit these keys and this model; {remedy}")]
-    OtherShape {
-        /// What does not fit.
-        what: &'static str,
-        /// What to do.
-        remedy: &'static str,
+    /// A model, or the query that it was laid out for, has other slots than the parameters of the keys.
+    #[error(
+        "the model is laid out for {have} slots, the keys have {want}; lay it out, or encrypt the text, for the keys"
+    )]
+    OtherSlots {
+        /// Slots of the layout.
+        have: usize,
+        /// Slots of the parameters.
+        want: usize,
     },
+    /// A query in another layout than that of the server's model.
+    #[error(
+        "the query is padded to {have} tokens or laid out otherwise, the server is made for {want}; make one for it"
+    )]
+    OtherLayout {
+        /// Padded tokens of the query.
+        have: usize,
+        /// Padded tokens of the model.
+        want: usize,
+    },
+    /// A result without the slots or the number of ciphertexts that its header says.
+    #[error(
+        "the result does not have the shape of its query in the ring of these keys; evaluate the query again"
+    )]
+    OtherResult,
     /// A query that somebody has computed on.
     #[error(
-        "the query is at level {} with a scale of 2^{scale_log2:.3}, the model starts at level {} with 2^{want_log2:.3}; \
-         encrypt the text again",
-        .level.0, .want.0
+        "the query is at {level} with a scale of 2^{scale_log2:.2}, the model starts at {want} with 2^{want_log2:.2}; \
+         encrypt the text again"
     )]
     NotFresh {
         /// Its level.
@@ -150,43 +158,90 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Models(e) => e.kind(),
+            Self::Circuits(e) => e.kind(),
+            Self::Evaluation(e) => e.kind(),
+            Self::Ckks(e) | Self::BadCiphertext { source: e, .. } => e.kind(),
+            Self::OtherKeys { .. } | Self::ForeignKeys { .. } | Self::KeysMissing { .. } => ErrorKind::KeySet,
+            Self::Version { .. } => ErrorKind::Unsupported,
+            Self::NotAMessage
+            | Self::OtherKind { .. }
+            | Self::DamagedMessage(_)
+            | Self::TooManyCiphertexts { .. }
+            | Self::BadHeader(_)
+            | Self::NotAKeyset(_)
+            | Self::DamagedKeyset(_)
+            | Self::OtherModel { .. }
+            | Self::OtherSlots { .. }
+            | Self::OtherLayout { .. }
+            | Self::OtherResult
+            | Self::NotFresh { .. } => ErrorKind::Input,
+        }
+    }
+
     /// Fails unless two identities of keys are the same.
     pub(crate) fn check_keys(what: &'static str, have: KeyId, want: KeyId) -> Result<()> {
         if have == want { Ok(()) } else { Err(Self::ForeignKeys { what, have, want }) }
     }
 }
 
-/// True for a device that failed or has no memory left, in an error of this crate or of any below it: nobody's input is to
-/// blame. Looks at this error alone; walk [`source`](std::error::Error::source) for those behind it.
-pub fn is_of_device(error: &(dyn std::error::Error + 'static)) -> bool {
-    fn ckks(error: &aegis_ckks::Error) -> bool {
-        use aegis_hal::Error::{Device, OutOfMemory};
-        matches!(error, aegis_ckks::Error::Device(Device(_) | OutOfMemory { .. }))
-    }
-    fn circuits(error: &aegis_circuits::Error) -> bool {
-        matches!(error, aegis_circuits::Error::Ckks(inner) if ckks(inner))
-    }
-    fn nn(error: &aegis_nn::Error) -> bool {
-        match error {
-            aegis_nn::Error::Ckks(inner) => ckks(inner),
-            aegis_nn::Error::Circuits(inner) => circuits(inner),
-            _ => false,
-        }
-    }
-    fn models(error: &aegis_models::Error) -> bool {
-        matches!(error, aegis_models::Error::Nn(inner) if nn(inner))
-    }
-    match error.downcast_ref() {
-        Some(Error::Ckks(inner) | Error::BadCiphertext { source: inner, .. }) => ckks(inner),
-        Some(Error::Circuits(inner)) => circuits(inner),
-        Some(Error::Evaluation(inner)) => nn(inner),
-        Some(Error::Models(inner)) => models(inner),
-        Some(_) => false,
-        None => {
-            error.downcast_ref().is_some_and(ckks)
-                || error.downcast_ref().is_some_and(circuits)
-                || error.downcast_ref().is_some_and(nn)
-                || error.downcast_ref().is_some_and(models)
-        }
-    }
+/// The first damage found in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageDamage {
+    /// It ends too early.
+    #[error("it is cut off")]
+    CutOff,
+    /// Its checksum is not that of the bytes before it.
+    #[error("its checksum does not match")]
+    Checksum,
+    /// A header that cannot be decoded, or longer than any.
+    #[error("its header cannot be decoded")]
+    Header,
+    /// The model is not named by a SHA-256.
+    #[error("its model is not a SHA-256")]
+    Model,
+    /// The shape is one of no model.
+    #[error("its shape is not one of a model")]
+    Shape,
+    /// More ciphertexts are announced than a message may have.
+    #[error("it says that it has more ciphertexts than a message may have")]
+    Ciphertexts,
+    /// Bytes follow its last ciphertext.
+    #[error("bytes follow its last ciphertext")]
+    Trailing,
+}
+
+/// What is wrong with a description of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeysetDamage {
+    /// It is longer than any.
+    #[error("{bytes} bytes, at most {max}")]
+    Length {
+        /// Its length.
+        bytes: u64,
+        /// The largest possible.
+        max: u64,
+    },
+    /// A field has a value that cannot be.
+    #[error("{0} has no possible value")]
+    Field(&'static str),
+}
+
+/// Whose fault an error is: the kind of the first error of this crate or of one below it, from `error` down its sources.
+/// `None` where there is none.
+pub fn kind_of(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    std::iter::successors(Some(error), |e| e.source()).find_map(|e| {
+        let kind = e.downcast_ref().map(Error::kind);
+        let kind = kind.or_else(|| e.downcast_ref().map(aegis_models::Error::kind));
+        let kind = kind.or_else(|| e.downcast_ref().map(aegis_nn::Error::kind));
+        let kind = kind.or_else(|| e.downcast_ref().map(aegis_circuits::Error::kind));
+        let kind = kind.or_else(|| e.downcast_ref().map(aegis_ckks::Error::kind));
+        let kind = kind.or_else(|| e.downcast_ref().map(aegis_ckks::ParamsError::kind));
+        kind.or_else(|| e.downcast_ref().map(aegis_hal::Error::kind))
+    })
 }

@@ -1,9 +1,9 @@
 //! What a set of keys serves: the public note that a client keeps beside its secret key.
 
-use aegis_ckks::SecretKey;
+use aegis_ckks::{Excerpt, SecretKey};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, KeysetDamage, Result};
 use crate::is_identity;
 
 /// No description is longer.
@@ -31,13 +31,13 @@ impl Keyset {
     /// Reads what [`to_bytes`](Self::to_bytes) gave. Fields it does not know are ignored.
     ///
     /// # Errors
-    /// [`Error::DamagedKeyset`] for anything else, naming the field.
+    /// [`Error::NotAKeyset`] and, naming the field, [`Error::DamagedKeyset`] for anything else.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let damaged = |reason: String| Error::DamagedKeyset { reason };
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(damaged(format!("{} bytes, at most {MAX_BYTES}", bytes.len())));
+        let length = bytes.len() as u64;
+        if length > MAX_BYTES {
+            return Err(Error::DamagedKeyset(KeysetDamage::Length { bytes: length, max: MAX_BYTES }));
         }
-        let keyset: Self = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
+        let keyset: Self = serde_json::from_slice(bytes).map_err(|e| Error::NotAKeyset(Excerpt(e)))?;
         let is_name = |text: &str| text.len() <= MAX_NAME_BYTES && text.chars().all(|c| c.is_ascii_graphic());
         let fields = [
             ("key_id", is_identity(&keyset.key_id, 16)),
@@ -46,7 +46,7 @@ impl Keyset {
             ("padded_tokens", (1..=MAX_TOKENS).contains(&keyset.padded_tokens)),
         ];
         match fields.iter().find(|(_, good)| !good) {
-            Some((name, _)) => Err(damaged(format!("{name} has no possible value"))),
+            Some((name, _)) => Err(Error::DamagedKeyset(KeysetDamage::Field(name))),
             None => Ok(keyset),
         }
     }
@@ -99,13 +99,24 @@ mod tests {
         ];
         for (name, bad) in cases {
             let error = Keyset::parse(&bad.to_bytes()).expect_err(name);
-            assert!(
-                matches!(&error, Error::DamagedKeyset { reason } if reason.starts_with(name)),
-                "{name}: {error}"
-            );
+            let field = |fault| matches!(fault, KeysetDamage::Field(field) if field == name);
+            assert!(matches!(error, Error::DamagedKeyset(fault) if field(fault)), "{name}");
         }
-        for bytes in [&b""[..], b"{}", b"null", b"\xff", &[b'['; 100_000], &[b' '; 1 << 17]] {
-            assert!(matches!(Keyset::parse(bytes), Err(Error::DamagedKeyset { .. })));
+        for bytes in [&b""[..], b"{}", b"null", b"\xff", &[b'['; 1000]] {
+            assert!(matches!(Keyset::parse(bytes), Err(Error::NotAKeyset(_))));
         }
+        let long = Keyset::parse(&[b' '; 1 << 17]);
+        assert!(matches!(long, Err(Error::DamagedKeyset(KeysetDamage::Length { .. }))));
+    }
+
+    /// Serde quotes what it does not expect: 60 kB of a hostile description went to the terminal.
+    #[test]
+    fn what_a_hostile_description_says_is_shown_cut_and_escaped() {
+        use std::error::Error as _;
+        let text = format!("{{\"padded_tokens\":\"\\u001b[31m{}\"}}", "x".repeat(60_000));
+        let error = Keyset::parse(text.as_bytes()).expect_err("it is hostile");
+        let source = error.source().expect("the parser").to_string();
+        assert!(source.chars().count() < 100 && !source.contains('\u{1b}'), "{source}");
+        assert!(source.contains("invalid type") && source.contains("column"), "{source}");
     }
 }

@@ -47,8 +47,9 @@ pub mod message;
 mod model;
 mod server;
 
+pub use aegis_ckks::ErrorKind;
 pub use client::Client;
-pub use error::{Error, Result, is_of_device};
+pub use error::{Error, KeysetDamage, MessageDamage, Result, kind_of};
 pub use model::Model;
 pub use server::Server;
 

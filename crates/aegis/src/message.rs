@@ -11,7 +11,7 @@ use aegis_models::QueryShape;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, MessageDamage, Result};
 use crate::is_identity;
 
 /// The first bytes of every message.
@@ -56,11 +56,11 @@ pub struct Header {
 
 impl Header {
     /// What is wrong with it, if anything.
-    fn fault(&self) -> Option<&'static str> {
+    fn fault(&self) -> Option<MessageDamage> {
         if !is_identity(&self.model, 32) {
-            return Some("its model is not a SHA-256");
+            return Some(MessageDamage::Model);
         }
-        self.shape.layout().is_err().then_some("its shape is not one of a model")
+        self.shape.layout().is_err().then_some(MessageDamage::Shape)
     }
 }
 
@@ -81,8 +81,8 @@ pub fn encode(ctx: &Context, header: &Header, ciphertexts: &[Ciphertext]) -> Res
     if ciphertexts.len() > MAX_CIPHERTEXTS {
         return Err(Error::TooManyCiphertexts { have: ciphertexts.len(), max: MAX_CIPHERTEXTS });
     }
-    if let Some(reason) = header.fault() {
-        return Err(Error::BadHeader { reason });
+    if let Some(fault) = header.fault() {
+        return Err(Error::BadHeader(fault));
     }
     let stored = Stored { header: header.clone(), ciphertexts: ciphertexts.len() };
     // Short strings and numbers: nothing that serialisation could refuse.
@@ -121,7 +121,7 @@ pub fn decode(ctx: &Context, bytes: &[u8], want: Kind) -> Result<(Header, Vec<Ci
     for index in 0..stored.ciphertexts {
         let length = u64::from_le_bytes(take(&mut rest)?);
         let split = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
-        let (block, after) = split.ok_or(damaged("a ciphertext is cut off"))?;
+        let (block, after) = split.ok_or(damaged(MessageDamage::CutOff))?;
         let ciphertext =
             Ciphertext::read(ctx, block).map_err(|source| Error::BadCiphertext { index, source })?;
         ciphertexts.push(ciphertext);
@@ -129,7 +129,7 @@ pub fn decode(ctx: &Context, bytes: &[u8], want: Kind) -> Result<(Header, Vec<Ci
     }
     match rest {
         [] => Ok((stored.header, ciphertexts)),
-        _ => Err(damaged("bytes follow its end")),
+        _ => Err(damaged(MessageDamage::Trailing)),
     }
 }
 
@@ -146,42 +146,42 @@ pub fn kind(bytes: &[u8]) -> Option<Kind> {
 /// The checked header, and the bytes of the ciphertexts.
 fn open(bytes: &[u8], want: Kind) -> Result<(Stored, &[u8])> {
     let Some(rest) = bytes.strip_prefix(&MAGIC) else { return Err(Error::NotAMessage) };
-    let Some((have, _)) = rest.split_first_chunk() else { return Err(damaged("it ends in its header")) };
+    let Some((have, _)) = rest.split_first_chunk() else { return Err(damaged(MessageDamage::CutOff)) };
     let have = u16::from_le_bytes(*have);
     if have != VERSION {
         return Err(Error::Version { have, want: VERSION });
     }
-    let (body, digest) = bytes.split_last_chunk::<32>().ok_or(damaged("it ends in its header"))?;
+    let (body, digest) = bytes.split_last_chunk::<32>().ok_or(damaged(MessageDamage::CutOff))?;
     if Sha256::digest(body).as_slice() != digest {
-        return Err(damaged("its checksum does not match"));
+        return Err(damaged(MessageDamage::Checksum));
     }
-    let mut rest = body.get(MAGIC.len() + 2..).ok_or(damaged("it ends in its header"))?;
+    let mut rest = body.get(MAGIC.len() + 2..).ok_or(damaged(MessageDamage::CutOff))?;
     let length = u32::from_le_bytes(take(&mut rest)?) as usize;
     if length > MAX_HEADER_BYTES {
-        return Err(damaged("its header is too long"));
+        return Err(damaged(MessageDamage::Header));
     }
-    let (text, rest) = rest.split_at_checked(length).ok_or(damaged("it ends in its header"))?;
-    let stored: Stored = serde_json::from_slice(text).map_err(|_| damaged("its header is not one"))?;
-    if let Some(reason) = stored.header.fault() {
-        return Err(damaged(reason));
+    let (text, rest) = rest.split_at_checked(length).ok_or(damaged(MessageDamage::CutOff))?;
+    let stored: Stored = serde_json::from_slice(text).map_err(|_| damaged(MessageDamage::Header))?;
+    if let Some(fault) = stored.header.fault() {
+        return Err(damaged(fault));
     }
     if stored.header.kind != want {
         return Err(Error::OtherKind { have: stored.header.kind, want });
     }
     if stored.ciphertexts > MAX_CIPHERTEXTS {
-        return Err(damaged("it says that it has more ciphertexts than a message may have"));
+        return Err(damaged(MessageDamage::Ciphertexts));
     }
     Ok((stored, rest))
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N]> {
-    let (bytes, after) = rest.split_first_chunk::<N>().ok_or(damaged("it is cut off"))?;
+    let (bytes, after) = rest.split_first_chunk::<N>().ok_or(damaged(MessageDamage::CutOff))?;
     *rest = after;
     Ok(*bytes)
 }
 
-fn damaged(reason: &'static str) -> Error {
-    Error::DamagedMessage { reason }
+fn damaged(fault: MessageDamage) -> Error {
+    Error::DamagedMessage(fault)
 }
 
 #[cfg(test)]
@@ -259,22 +259,23 @@ mod tests {
                 text.replacen(from, to, 1)
             })
         };
-        for (from, to) in [
-            ("{", "["),
-            ("{", "{\"deep\":[[[[[[[[[["),
-            ("\"ciphertexts\":1", "\"ciphertexts\":0"),
-            ("\"ciphertexts\":1", "\"ciphertexts\":2"),
-            ("\"ciphertexts\":1", "\"ciphertexts\":18446744073709551615"),
-            ("\"tokens\":5", "\"tokens\":0"),
-            ("\"padded_tokens\":16", "\"padded_tokens\":18446744073709551615"),
-            ("\"slots\":256", "\"slots\":0"),
-            ("\"model\":\"", "\"model\":\"\\u001b[2J"),
+        use MessageDamage::{Ciphertexts, CutOff, Header, Model, Shape, Trailing};
+        for (from, to, fault) in [
+            ("{", "[", Header),
+            ("{", "{\"deep\":[[[[[[[[[[", Header),
+            ("\"ciphertexts\":1", "\"ciphertexts\":0", Trailing),
+            ("\"ciphertexts\":1", "\"ciphertexts\":2", CutOff),
+            ("\"ciphertexts\":1", "\"ciphertexts\":18446744073709551615", Ciphertexts),
+            ("\"tokens\":5", "\"tokens\":0", Shape),
+            ("\"padded_tokens\":16", "\"padded_tokens\":18446744073709551615", Shape),
+            ("\"slots\":256", "\"slots\":0", Shape),
+            ("\"model\":\"", "\"model\":\"\\u001b[2J", Model),
         ] {
-            let refused = decode(&ctx, &replace(from, to), Kind::Query);
-            assert!(matches!(refused, Err(Error::DamagedMessage { .. })), "{to}");
+            let refused = decode(&ctx, &replace(from, to), Kind::Query).expect_err(to);
+            assert!(matches!(refused, Error::DamagedMessage(found) if found == fault), "{to}: {refused}");
         }
         let long = forged(&bytes, |text| format!("{text}{}", " ".repeat(MAX_HEADER_BYTES)));
-        assert!(matches!(header(&long, Kind::Query), Err(Error::DamagedMessage { .. })));
+        assert!(matches!(header(&long, Kind::Query), Err(Error::DamagedMessage(Header))));
     }
 
     #[test]
@@ -284,6 +285,6 @@ mod tests {
         let many = vec![blocks[0].clone(); MAX_CIPHERTEXTS + 1];
         assert!(matches!(encode(&ctx, &header, &many), Err(Error::TooManyCiphertexts { .. })));
         let nameless = Header { model: String::new(), ..header };
-        assert!(matches!(encode(&ctx, &nameless, &blocks), Err(Error::BadHeader { .. })));
+        assert!(matches!(encode(&ctx, &nameless, &blocks), Err(Error::BadHeader(MessageDamage::Model))));
     }
 }

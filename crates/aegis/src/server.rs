@@ -24,12 +24,12 @@ impl Server {
     /// Plans the whole network: where to bootstrap, at which level each stage runs.
     ///
     /// # Errors
-    /// [`Error::OtherShape`] for a model laid out for other slots; [`Error::Evaluation`] and [`Error::Circuits`] for
+    /// [`Error::OtherSlots`] for a model laid out for other slots; [`Error::Evaluation`] and [`Error::Circuits`] for
     /// parameters that cannot carry it.
     pub fn new(ctx: &Context, model: Model) -> Result<Self> {
-        if model.layout().slots() != ctx.params().slots() {
-            let remedy = "lay the model out for the slots of the parameters";
-            return Err(Error::OtherShape { what: "the model", remedy });
+        let (have, want) = (model.layout().slots(), ctx.params().slots());
+        if have != want {
+            return Err(Error::OtherSlots { have, want });
         }
         let plan = model.network().place(ctx.params())?;
         let bootstrapper = Bootstrapper::new(ctx, ctx.params().slots())?;
@@ -71,7 +71,8 @@ impl Server {
         Ok(CtTensor::new(self.model.layout(), MODEL, tokens, blocks)?)
     }
 
-    /// Whether keys made for a request serve the network.
+    /// Whether keys made for a request serve the network. To ask before keys are read: [`Server::evaluate`] looks at those
+    /// that it is given.
     ///
     /// # Errors
     /// [`Error::KeysMissing`].
@@ -82,26 +83,17 @@ impl Server {
         Err(Error::KeysMissing { tokens: self.model.layout().tokens() })
     }
 
-    /// Whether these keys serve the network and belong to the input.
-    ///
-    /// # Errors
-    /// [`Error::ForeignKeys`], [`Error::KeysMissing`].
-    pub fn check_keys(&self, keys: &EvaluationKeys, x: &CtTensor) -> Result<()> {
-        x.blocks().iter().try_for_each(|b| Error::check_keys("the query", b.key_id(), keys.id()))?;
-        self.check_request(&keys.contents())
-    }
-
     /// Runs the network.
     ///
     /// # Errors
-    /// Those of [`Server::check_keys`]; [`Error::Evaluation`].
+    /// [`Error::ForeignKeys`]; [`Error::Evaluation`], before anything is computed where a key is missing.
     pub fn evaluate(
         &self,
         keys: &Arc<EvaluationKeys>,
         x: &CtTensor,
         observer: &mut dyn Observer,
     ) -> Result<CtTensor> {
-        self.check_keys(keys, x)?;
+        x.blocks().iter().try_for_each(|b| Error::check_keys("the query", b.key_id(), keys.id()))?;
         let ev = Evaluator::new(&self.ctx, Arc::clone(keys));
         Ok(self.model.network().run(&ev, &self.plan, Some(&self.bootstrapper), x, observer)?)
     }
@@ -110,7 +102,7 @@ impl Server {
     ///
     /// # Errors
     /// Those of [`message::decode`], [`Server::input`] and [`Server::evaluate`]; [`Error::OtherModel`] for a query of other
-    /// weights.
+    /// weights, [`Error::OtherLayout`] for one of another length.
     pub fn answer(
         &self,
         keys: &Arc<EvaluationKeys>,
@@ -123,10 +115,8 @@ impl Server {
             return Err(Error::OtherModel { have: header.model, want: want.to_owned() });
         }
         if header.shape.layout()? != *self.model.layout() {
-            return Err(Error::OtherShape {
-                what: "the query",
-                remedy: "plan the model for its padded tokens",
-            });
+            let (have, want) = (header.shape.padded_tokens(), self.model.layout().tokens());
+            return Err(Error::OtherLayout { have, want });
         }
         let y = self.evaluate(keys, &self.input(header.shape.tokens(), blocks)?, observer)?;
         message::encode(&self.ctx, &Header { kind: Kind::Result, ..header }, y.blocks())

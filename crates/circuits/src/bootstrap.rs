@@ -11,7 +11,7 @@ use aegis_ckks::{BootstrapSpec, Ciphertext, Context, Evaluator, KeyRequest, Leve
 use crate::dft::{self, DiagonalMatrix, coeffs_to_slots, slots_to_coeffs};
 use crate::eval_mod::EvalMod;
 use crate::linear_transform::{EncodedDiagonals, LinearTransform};
-use crate::{Error, Result};
+use crate::{Error, InvalidCircuit, Result};
 
 /// Baby steps of a CoeffsToSlots stage. With 8, the keys of all rotations of three stages at N = 2^16 take 4.7 GiB;
 /// with 16 they would take 8.6 GiB.
@@ -57,7 +57,7 @@ impl Stage {
             Some(weights) => self.transform.apply_encoded(ev, &x, weights)?,
             None => self.transform.apply_to(ev, &x, &self.matrix, target)?,
         };
-        out.pop().ok_or_else(|| Error::Shape { what: "bootstrap", reason: "a stage without output".into() })
+        out.pop().ok_or(Error::NoResult { circuit: "a stage of a bootstrap" })
     }
 }
 
@@ -67,24 +67,21 @@ impl Bootstrapper {
     /// any, where a transform has too few levels for its size.
     pub fn new(ctx: &Context, slots: usize) -> Result<Self> {
         let params = ctx.params();
-        let refuse = |reason| Err(Error::NoBootstrap { params: params.name().to_owned(), reason });
+        let name = || params.name().to_owned();
         let Some(spec) = params.bootstrap().cloned() else {
-            return refuse("its modulus chain has no levels for it; choose a preset that has".into());
+            return Err(Error::NoBootstrap { params: name() });
         };
         let eval_mod = EvalMod::new(&spec)?;
         if eval_mod.depth() != spec.eval_mod {
-            return refuse(format!(
-                "EvalMod takes {} levels, the chain has {}",
-                eval_mod.depth(),
-                spec.eval_mod
-            ));
+            let (need, have) = (eval_mod.depth(), spec.eval_mod);
+            return Err(Error::EvalModLevels { params: name(), need, have });
         }
         if !slots.is_power_of_two() || slots > params.slots() {
-            return refuse(format!("{slots} slots; give a power of two up to {}", params.slots()));
+            return Err(Error::Invalid(InvalidCircuit::Slots { have: slots, max: params.slots() }));
         }
         let bytes = matrix_bytes(params, &spec, slots);
         if bytes > MAX_MATRIX_BYTES {
-            return Err(Error::TooLarge { params: params.name().to_owned(), bytes, max: MAX_MATRIX_BYTES });
+            return Err(Error::TooLarge { params: name(), bytes, max: MAX_MATRIX_BYTES });
         }
         let down_from = |top: Level, matrices: Vec<DiagonalMatrix>| {
             let stage = |(i, matrix)| Stage::new(matrix, top.lowered(i as u32));
@@ -198,8 +195,7 @@ impl Bootstrapper {
     /// The slots become coefficients at level 0, scaled so that `bound` stands at `q0 / 2^message_ratio_log2`.
     fn slots_to_coeffs(&self, ev: &Evaluator, x: &Ciphertext, bound: f64) -> Result<Ciphertext> {
         if !(bound.is_finite() && bound > 0.0) {
-            let reason = format!("the bound of the message is {bound}; it is finite and above zero");
-            return Err(Error::Shape { what: "bootstrap", reason });
+            return Err(Error::Invalid(InvalidCircuit::Bound(bound)));
         }
         let x = self.enter(ev, x)?;
         let relative = ev.reinterpret(&x, x.scale() * bound)?;

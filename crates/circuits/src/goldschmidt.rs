@@ -4,7 +4,7 @@ use aegis_ckks::{Ciphertext, Evaluator};
 
 use crate::slots::Slots;
 use crate::sum::Sum;
-use crate::{Error, Result};
+use crate::{Error, InvalidCircuit, Result};
 
 /// `1 / b`, approximately, by `a <- k (2 - k b) a`, `b <- k (2 - k b) b` from `a = 1`, one `k` of the schedule a step:
 /// the result is `(1 - e) / b` for the value `1 - e` that the steps bring b to. Where b lies in `[m, 1]`, the schedule
@@ -19,9 +19,8 @@ pub fn inverse(ev: &Evaluator, b: &Ciphertext, schedule: &[f64]) -> Result<Ciphe
     if b.level().0 < depth {
         return Err(Error::TooDeep { circuit: "an inverse", depth, have: b.level() });
     }
-    if schedule.iter().any(|k| !k.is_finite() || *k <= 0.0) {
-        let reason = format!("relaxation factors are finite and above zero, these are {schedule:?}");
-        return Err(Error::Shape { what: "inverse", reason });
+    if let Some(&k) = schedule.iter().find(|k| !k.is_finite() || **k <= 0.0) {
+        return Err(Error::Invalid(InvalidCircuit::Relaxation(k)));
     }
     let Some((first, rest)) = schedule.split_first() else {
         return Ok(ev.add_scalar(&ev.mul_scalar(b, 0.0, 1.0)?, 1.0)?);

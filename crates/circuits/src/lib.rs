@@ -60,10 +60,11 @@ mod polynomial;
 mod slots;
 mod sum;
 
+pub use aegis_ckks::ErrorKind;
 pub use bootstrap::Bootstrapper;
 pub use budget::Budget;
 pub use dft::{DiagonalMatrix, coeffs_to_slots, slots_to_coeffs};
-pub use error::{Error, Result};
+pub use error::{Error, InvalidCircuit, Result};
 pub use eval_mod::EvalMod;
 pub use linear_transform::{Diagonals, EncodedDiagonals, LinearTransform};
 pub use polynomial::{Polynomial, PolynomialCost};

@@ -15,7 +15,7 @@ use aegis_ckks::{
 };
 use num_complex::Complex64;
 
-use crate::{Error, Result};
+use crate::{Error, InvalidCircuit, Result};
 
 /// Sums over giant steps, and weights, are made in chunks of about this size, so that a transform with many diagonals
 /// runs in bounded memory.
@@ -104,12 +104,12 @@ impl LinearTransform {
         stride: i64,
     ) -> Result<Self> {
         let indices: BTreeSet<i64> = indices.into_iter().collect();
-        let refuse = |reason| Err(Error::Shape { what: "linear transform", reason });
+        let refuse = |why| Err(Error::Invalid(why));
         if stride < 1 || indices.iter().any(|d| d % stride != 0) {
-            return refuse(format!("a stride of {stride} that does not divide every index"));
+            return refuse(InvalidCircuit::Stride(stride));
         }
         if inputs == 0 || outputs == 0 || indices.is_empty() {
-            return refuse(format!("{inputs} inputs, {outputs} outputs, {} indices", indices.len()));
+            return refuse(InvalidCircuit::Empty { inputs, outputs, diagonals: indices.len() });
         }
         let range = (indices.last().unwrap_or(&0) - indices.first().unwrap_or(&0)) / stride + 1;
         // inputs * n1 + GIANT_COST * outputs * range / n1 is least here.
@@ -215,8 +215,7 @@ impl LinearTransform {
     /// The common level of the inputs.
     fn level(&self, xs: &[Ciphertext]) -> Result<Level> {
         if xs.len() != self.inputs {
-            let reason = format!("{} inputs for a transform of {}", xs.len(), self.inputs);
-            return Err(Error::Shape { what: "linear transform", reason });
+            return Err(Error::Invalid(InvalidCircuit::Inputs { have: xs.len(), want: self.inputs }));
         }
         let (level, scale) = (xs[0].level(), xs[0].scale());
         if let Some(x) = xs.iter().find(|x| x.level() != level || !same_scale(x.scale(), scale)) {
@@ -324,8 +323,7 @@ impl LinearTransform {
         // Exactly the scale wanted: that of the sums is off by the roundings of the weights' scale.
         let scale = target * ctx.params().rescale_factor(level);
         let finish = |acc: Option<Extended>| {
-            let acc =
-                acc.ok_or_else(|| Error::Shape { what: "linear transform", reason: "no blocks".into() })?;
+            let acc = acc.ok_or(Error::NoResult { circuit: "a linear transform" })?;
             Ok(ev.mod_down_rescale(&acc.reinterpret(scale)?)?)
         };
         accumulators.into_iter().map(finish).collect()

@@ -11,7 +11,7 @@ use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, Params};
 
 use crate::slots::Slots;
 use crate::sum::{Sum, constant};
-use crate::{Error, Result, chebyshev};
+use crate::{Error, InvalidCircuit, Result, chebyshev};
 
 /// A polynomial `sum_k c_k T_k(y)`, `y = (2 x - a - b) / (b - a)` for the range `[a, b]` of x.
 ///
@@ -44,18 +44,18 @@ impl Polynomial {
     /// The polynomial `polynomials[classes[j mod period]]` in slot j: coefficients in the Chebyshev basis on one range,
     /// the shorter ones filled with zeros. The period, `classes.len()`, is a power of two.
     pub fn by_class(polynomials: &[Vec<f64>], classes: Vec<usize>, range: (f64, f64)) -> Result<Self> {
-        let refuse = |reason| Err(Error::Shape { what: "polynomial", reason });
+        let refuse = |why| Err(Error::Invalid(why));
         if !(range.0.is_finite() && range.1.is_finite() && range.0 < range.1) {
-            return refuse(format!("the range {range:?} is empty or not finite"));
+            return refuse(InvalidCircuit::Range { low: range.0, high: range.1 });
         }
         if !classes.len().is_power_of_two() {
-            return refuse(format!("classes for a period of {} slots, not a power of two", classes.len()));
+            return refuse(InvalidCircuit::Period(classes.len()));
         }
-        if let Some(class) = classes.iter().find(|&&class| class >= polynomials.len()) {
-            return refuse(format!("class {class} of {}", polynomials.len()));
+        if let Some(&class) = classes.iter().find(|&&class| class >= polynomials.len()) {
+            return refuse(InvalidCircuit::Class { class, count: polynomials.len() });
         }
         if polynomials.iter().flatten().any(|c| !c.is_finite()) {
-            return refuse("a coefficient is not finite".into());
+            return refuse(InvalidCircuit::Coefficient);
         }
         let used: BTreeSet<usize> = classes.iter().copied().collect();
         let coefficient = |k: usize| {

@@ -79,7 +79,7 @@ impl<'a> Sum<'a> {
                 ev.relinearize_rescale(products)?
             }
             (None, Some(linear)) => ev.rescale(linear)?,
-            (None, None) => return Err(Error::Shape { what: "sum", reason: "no terms".into() }),
+            (None, None) => return Err(Error::NoResult { circuit: "a sum of products" }),
         };
         match &self.constant {
             Some(c) => constant(self.slots, &out, c),

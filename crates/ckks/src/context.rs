@@ -23,8 +23,7 @@ impl Context {
     /// A context on this device, which must compute in the ring of the parameters.
     pub fn new(params: Params, device: Device) -> Result<Self> {
         if **device.rns() != **params.rns() {
-            let reason = "the device was opened for another ring or other primes".into();
-            return Err(Error::Device(aegis_hal::Error::Operands { kernel: "context", reason }));
+            return Err(Error::ForeignDevice { params: params.name().to_owned() });
         }
         let all = params.basis(params.max_level()).union(params.special());
         let imaginary = device.upload(Shape::new(1, all, 2), HostData::Coefficients(vec![0, 1].into()))?;

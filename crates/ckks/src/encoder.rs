@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::embedding::Embedding;
 use crate::rounding::Rounding;
 use crate::secret::SecretPoly;
-use crate::{Context, Error, Level, Result, Seed};
+use crate::{Context, Error, Level, Result, Seed, Unencodable};
 
 /// The embedding for every power-of-two slot count up to N/2.
 pub struct Encoder {
@@ -28,9 +28,8 @@ impl Encoder {
     }
 
     fn embedding(&self, slots: usize) -> Result<&Embedding> {
-        self.sizes.get(&slots).ok_or_else(|| {
-            Error::Encoding(format!("{slots} values; give a power of two from 1 to {}", self.n / 2))
-        })
+        let wrong = Unencodable::Length { have: slots, max: self.n / 2 };
+        self.sizes.get(&slots).ok_or(Error::Encoding(wrong))
     }
 
     /// The real coefficients, not rounded, of the polynomial whose slots are `values`. A vector shorter than N/2 stands
@@ -80,8 +79,7 @@ impl Encoder {
                     words.extend(rounding.round(work.coefficients.iter().copied()));
                 }
                 Some(values) => {
-                    let reason = format!("a vector of {} values among those of {period}", values.len());
-                    return Err(Error::Encoding(reason).into());
+                    return Err(Error::Encoding(Unencodable::Period { have: values.len(), period }).into());
                 }
             }
         }
@@ -132,7 +130,7 @@ impl Encoder {
 }
 
 fn too_large(scale: f64) -> Error {
-    Error::Encoding(format!("a value is not finite, or beyond 2^62 at scale 2^{:.1}", scale.log2()))
+    Error::Encoding(Unencodable::TooLarge { scale_log2: scale.log2() })
 }
 
 /// A scale is finite and above zero: zero would turn every value into NaN.

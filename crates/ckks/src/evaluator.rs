@@ -7,7 +7,9 @@ use aegis_hal::{Kernel, Poly, Shape, View};
 use aegis_ring::{Basis, Galois};
 
 use crate::encoder::check_scale;
-use crate::{Ciphertext, Context, Error, EvaluationKeys, KeyId, Level, Params, Plaintext, Result};
+use crate::{
+    Ciphertext, Context, Error, EvaluationKeys, KeyId, Level, Params, Plaintext, Result, Unencodable,
+};
 
 /// Two scales are the same when they differ by less than this factor: above the rounding of `f64` in a long circuit,
 /// far below the noise of any message.
@@ -540,5 +542,5 @@ fn rounded(c: f64) -> Result<i128> {
     if c.is_finite() && c.abs() < 120f64.exp2() {
         return Ok(c.round() as i128);
     }
-    Err(Error::Encoding(format!("the constant {c} is not finite or beyond 2^120 at its scale")))
+    Err(Error::Encoding(Unencodable::Constant { value: c }))
 }

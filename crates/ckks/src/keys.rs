@@ -159,8 +159,8 @@ impl EvaluationKeys {
     }
 
     pub(crate) fn galois(&self, map: Galois, level: Level) -> Result<&SwitchingKey> {
-        let missing = Error::MissingKey { what: KeyPurpose::Galois(map), level };
-        self.galois.get(&map).filter(|k| k.level >= level).ok_or(missing)
+        let missing = || Error::MissingKey { what: KeyPurpose::of_map(map, self.n), level };
+        self.galois.get(&map).filter(|k| k.level >= level).ok_or_else(missing)
     }
 
     pub(crate) fn encapsulation(&self) -> Result<&EncapsulationKeys> {

@@ -47,6 +47,7 @@ mod embedding;
 mod encoder;
 mod error;
 mod evaluator;
+mod excerpt;
 mod extended;
 mod key_switch;
 mod keys;
@@ -59,21 +60,23 @@ pub mod security;
 mod serial;
 mod spec;
 
+pub use aegis_hal::ErrorKind;
 /// The maps that rotations and conjugation are made of, from [`aegis_ring`].
 pub use aegis_ring::Galois;
 pub use ciphertext::Ciphertext;
 pub use context::Context;
 pub use encoder::{Encoder, Plaintext};
-pub use error::{Error, KeyPurpose, Result};
+pub use error::{Damage, Error, InvalidFile, KeyPurpose, Result, Unencodable};
 pub use evaluator::{Evaluator, OpCounts, Product, same_scale};
+pub use excerpt::Excerpt;
 pub use extended::{Extended, Weights};
 pub use key_switch::Hoisted;
 pub use keys::{EncapsulationKeys, EvaluationKeys, KeyGenerator, KeyRequest, PublicKey, SwitchingKey};
 pub use level::Level;
-pub use params::{Params, ParamsError};
+pub use params::{Contradiction, Params, ParamsError};
 pub use sampling::Seed;
 pub use secret::SecretKey;
-pub use serial::read_spec;
+pub use serial::{FileKind, file_kind, read_spec};
 pub use spec::{
     BootstrapSpec, Levels, N14_L6_S40, N16_B13_S40, N16_L24_S49, PRESETS, ParamsSpec,
     insecure_bootstrap_spec, insecure_levelled_spec,

@@ -1,6 +1,7 @@
 //! Checked parameters: the modulus chain, its scales, the key switching digits.
 
 mod chain;
+mod error;
 
 use std::sync::Arc;
 
@@ -8,53 +9,7 @@ use aegis_ring::{Basis, LimbId, Rns};
 
 use crate::{BootstrapSpec, Level, ParamsSpec, security};
 use chain::{Chain, check_spec, group_digits};
-
-/// Why a [`ParamsSpec`] is refused.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ParamsError {
-    /// Fewer than 128 bits of security.
-    #[error(
-        "log2 QP = {log2_qp:.1} at N = 2^{log_n} has fewer than 128 bits of security; take away levels until it is at most \
-         {bound}, or take a larger ring"
-    )]
-    Insecure {
-        /// log2 of the ring degree.
-        log_n: u32,
-        /// log2 of the largest modulus.
-        log2_qp: f64,
-        /// The largest allowed.
-        bound: f64,
-    },
-    /// No security bound is known for this ring.
-    #[error("no 128-bit bound is known for N = 2^{0}; use N = 2^13 to 2^17")]
-    UnknownRing(u32),
-    /// The switching key to the sparse secret would leak it.
-    #[error(
-        "the encapsulation key (weight {weight}, modulus of {log2_modulus:.1} bits) has fewer than 128 bits of security; \
-         it needs N >= 2^16, a weight of 32 to 64 and at most 121 bits"
-    )]
-    InsecureEncapsulation {
-        /// Hamming weight of the sparse secret.
-        weight: u32,
-        /// log2 of the modulus of the key.
-        log2_modulus: f64,
-    },
-    /// A bootstrap fails too often.
-    #[error(
-        "a bootstrap fails with probability 2^{failure_log2:.1}, at most 2^-110 is allowed; raise the range or lower the weight"
-    )]
-    Failure {
-        /// log2 of the probability.
-        failure_log2: f64,
-    },
-    /// The numbers contradict each other.
-    #[error("parameters contradict each other: {0}; start from one of the presets")]
-    Inconsistent(String),
-    /// No primes of this form.
-    #[error(transparent)]
-    Ring(#[from] aegis_ring::Error),
-}
+pub use error::{Contradiction, ParamsError};
 
 /// A checked parameter set. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -298,8 +253,7 @@ impl Params {
 /// any of these never share a digest, whichever releases made them.
 fn digest(spec: &ParamsSpec, rns: &Rns) -> Result<[u8; 32], ParamsError> {
     let mut hash = blake3::Hasher::new_derive_key("aegis 2026-11-21 parameters");
-    let spec = postcard::to_stdvec(spec)
-        .map_err(|e| ParamsError::Inconsistent(format!("the set cannot be written down ({e})")))?;
+    let spec = postcard::to_stdvec(spec).map_err(ParamsError::Unwritable)?;
     hash.update(&(spec.len() as u64).to_le_bytes());
     hash.update(&spec);
     hash.update(&security::ERROR_SIGMA.to_le_bytes());
@@ -361,6 +315,8 @@ mod tests {
         };
         let many = vec![Levels::new(u32::MAX, &[40]), Levels::new(u32::MAX, &[40, 40])];
         let hostile = [
+            with(&|s| s.name = "\u{1b}[2J".into()),
+            with(&|s| s.name = "N".repeat(65).into()),
             with(&|s| s.levels = many.clone().into()),
             with(&|s| s.levels = vec![Levels::new(u32::MAX, &[])].into()),
             with(&|s| s.levels = vec![Levels::new(1, &[])].into()),
@@ -397,7 +353,8 @@ mod tests {
             bootstrap: None,
             ..N16_B13_S40
         };
-        assert!(matches!(Params::try_from(spec), Err(ParamsError::Inconsistent(_))));
+        let refused = Params::try_from(spec).unwrap_err();
+        assert!(matches!(refused, ParamsError::Inconsistent(Contradiction::Drift { nominal_log2: 50, .. })));
     }
 
     #[test]

@@ -6,4 +6,5 @@
 mod frame;
 mod objects;
 
+pub use frame::{FileKind, file_kind};
 pub use objects::read_spec;

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::args::{Decrypt, Encrypt, Eval, Keygen};
 use crate::content::Content;
-use crate::fault::{BlameInput, input};
+use crate::fault::input;
 use crate::files::{self, Output, Staged};
 use crate::progress::{Progress, table};
 use crate::session;
@@ -115,32 +115,27 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     let start = Instant::now();
     let out = Output::reserve(&args.out, Content::Result)?;
     let bytes = files::read(&args.input, message::MAX_BYTES)?;
-    let cannot = format!("{} cannot be used", args.input.display());
-    let named = |error: anyhow::Error| error.context(cannot.clone());
-    let header = message::header(&bytes, Kind::Query).blame_input(&cannot)?;
+    let cannot = || format!("{} cannot be used", args.input.display());
+    let header = message::header(&bytes, Kind::Query).with_context(cannot)?;
     let bert = session::load_model(&args.model)?;
     if header.model != bert.identity() {
-        let (have, want) = (&header.model, bert.identity());
-        return Err(named(input(format!(
-            "it was made for the model with sha256 {have}, this one has {want}; use the same model on both sides"
-        ))));
+        let (have, want) = (header.model, bert.identity().to_owned());
+        return Err(aegis::Error::OtherModel { have, want }).with_context(cannot);
     }
-    bert.check_shape(&header.shape).map_err(input).map_err(named)?;
+    bert.check_shape(&header.shape).with_context(cannot)?;
     let params = keys::params_of(&args.eval_keys, args.parameters)?;
     let held = keys::inventory(&params, &args.eval_keys)?;
-    let layout = header.shape.layout().map_err(input).map_err(named)?;
-    session::check_slots(&layout, &params).map_err(named)?;
+    let layout = header.shape.layout().with_context(cannot)?;
     let ctx = session::context(params, args.run.threads)?;
-    let (header, blocks) = message::decode(&ctx, &bytes, Kind::Query).blame_input(&cannot)?;
+    let (header, blocks) = message::decode(&ctx, &bytes, Kind::Query).with_context(cannot)?;
     drop(bytes);
     let server = session::server(&ctx, session::model_with(&bert, layout)?)?;
-    let x = server.input(header.shape.tokens(), blocks).blame_input(&cannot)?;
+    let x = server.input(header.shape.tokens(), blocks).with_context(cannot)?;
     let keys_cannot = || format!("{} cannot be used", args.eval_keys.display());
-    server.check_request(&held).blame_input(keys_cannot())?;
+    server.check_request(&held).with_context(keys_cannot)?;
     // In memory the keys take more than twice what they take as a file, whose uniform halves are seeds.
     files::refuse_larger(&args.eval_keys, server.request().bytes(ctx.params()))?;
     let evaluation_keys = Arc::new(keys::read_evaluation(&ctx, &args.eval_keys)?);
-    server.check_keys(&evaluation_keys, &x).blame_input(keys_cannot())?;
     let mut progress = Progress::new(&server.stages());
     let y = server.evaluate(&evaluation_keys, &x, &mut progress).context("evaluation failed")?;
     let header = Header { kind: Kind::Result, ..header };
@@ -154,18 +149,16 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
 pub(crate) fn decrypt(args: &Decrypt) -> Result<()> {
     let keyset = keys::read_description(&args.keys)?;
     let bytes = files::read(&args.input, message::MAX_BYTES)?;
-    let cannot = format!("{} cannot be used", args.input.display());
-    let named = |error: anyhow::Error| error.context(cannot.clone());
+    let cannot = || format!("{} cannot be used", args.input.display());
     let params = keys::params_of(&args.keys.join(keys::SECRET), args.parameters)?;
     let ctx = session::context(params, args.run.threads)?;
     let secret = keys::read_secret(&ctx, &args.keys)?;
-    let (header, blocks) = message::decode(&ctx, &bytes, Kind::Result).blame_input(&cannot)?;
+    let (header, blocks) = message::decode(&ctx, &bytes, Kind::Result).with_context(cannot)?;
     if header.model != keyset.model || header.shape.padded_tokens() != keyset.padded_tokens {
-        return Err(named(input("it is the result of another model or of other keys")));
+        return Err(input("it is the result of another model or of other keys").context(cannot()));
     }
     let client = Client::new(&ctx, secret);
-    client.check(&header.shape, &blocks).blame_input(&cannot)?;
-    let embedding = client.decrypt(&header.shape, &blocks)?;
+    let embedding = client.decrypt(&header.shape, &blocks).with_context(cannot)?;
     let embedding = session::rounded(embedding, args.rounding)?;
     if args.run.json {
         return output::line(&json!({ "tokens": header.shape.tokens(), "embedding": embedding }).to_string());

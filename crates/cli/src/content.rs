@@ -7,6 +7,7 @@ use std::path::Path;
 
 use aegis::keyset::{self, Keyset};
 use aegis::message::{self, Kind};
+use aegis_ckks::{FileKind, file_kind};
 
 /// What the command writes, and what it may find in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +50,12 @@ pub(crate) fn of(path: &Path) -> io::Result<Content> {
     File::open(path)?.take(keyset::MAX_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(match &bytes[..] {
         [] => Content::Empty,
-        // Magic and kind of the files of `aegis-ckks`; the test below has it write them.
-        [b'A', b'E', b'G', b'I', b'S', 1, ..] => Content::SecretKey,
-        [b'A', b'E', b'G', b'I', b'S', 3, ..] => Content::EvaluationKeys,
-        _ => match message::kind(&bytes) {
-            Some(kind) => kind.into(),
-            None if Keyset::parse(&bytes).is_ok() => Content::Keyset,
-            None => Content::Other,
+        _ => match (file_kind(&bytes), message::kind(&bytes)) {
+            (Some(FileKind::SecretKey), _) => Content::SecretKey,
+            (Some(FileKind::EvaluationKeys), _) => Content::EvaluationKeys,
+            (_, Some(kind)) => kind.into(),
+            _ if Keyset::parse(&bytes).is_ok() => Content::Keyset,
+            _ => Content::Other,
         },
     })
 }

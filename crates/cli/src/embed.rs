@@ -13,7 +13,6 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use crate::args::{Demo, Embed, Rounding};
-use crate::fault::input;
 use crate::progress::{Progress, StageRow, table};
 use crate::{files, keys, memory, output, presets, session, text};
 
@@ -200,7 +199,7 @@ impl Local {
 
 /// Number of tokens of a text; one that cannot be embedded is an error of input.
 fn token_count(bert: &Bert, text: &str) -> Result<usize> {
-    Ok(bert.tokenize(text).map_err(input)?.len())
+    Ok(bert.tokenize(text)?.len())
 }
 
 /// `aegis embed`.
@@ -232,9 +231,8 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     };
     let bert = session::load_model(&args.model)?;
     let prepared = Prepared::new(&args.preset, &bert, std::slice::from_ref(&text))?;
-    let plain_embedding = |text: &str| bert.embed_plain(text).map_err(input);
-    let documents = DOCUMENTS.iter().map(|text| plain_embedding(text)).collect::<Result<Vec<_>>>()?;
-    let plain = plain_embedding(&text)?;
+    let documents = DOCUMENTS.iter().map(|text| bert.embed_plain(text)).collect::<Result<Vec<_>, _>>()?;
+    let plain = bert.embed_plain(&text)?;
     output::line(&format!("sentence: {text} ({} tokens)", token_count(&bert, &text)?))?;
     let (local, queries) = Local::new(prepared, args.threads, keys::seed(args.seed)?)?;
     let [query] = &queries[..] else { bail!("one text gives one query") };

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use aegis::ErrorKind;
 use anyhow::Error;
 
-/// Marks an error as one of usage or input, which the user can mend: exit code 2. Everything else is a failure: 1.
+/// Marks an error of the command itself as one of usage or input. Those of the libraries tell their kind.
 #[derive(Debug)]
 pub(crate) struct Input(pub(crate) String);
 
@@ -37,10 +38,13 @@ where
     }
 }
 
-/// 2 for usage and input, 1 for any other failure: that of a device too, wherever it was met.
+/// 2 for what the user can mend by other arguments, files or keys; 1 for any other failure.
 pub(crate) fn exit_code(error: &Error) -> ExitCode {
-    let blamed = error.downcast_ref::<Input>().is_some() && !error.chain().any(aegis::is_of_device);
-    ExitCode::from(if blamed { 2 } else { 1 })
+    let mendable = match aegis::kind_of(error.as_ref()) {
+        Some(kind) => matches!(kind, ErrorKind::Input | ErrorKind::KeySet | ErrorKind::Unsupported),
+        None => error.downcast_ref::<Input>().is_some(),
+    };
+    ExitCode::from(if mendable { 2 } else { 1 })
 }
 
 #[cfg(test)]
@@ -48,11 +52,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_is_never_the_users_fault() {
+    fn the_kind_decides_whatever_was_said_about_it_since() {
+        use aegis_hal::Error::{Device, OutOfMemory, Unsupported, WrongDevice};
         let failed = |e: aegis_hal::Error| aegis_circuits::Error::Ckks(e.into());
-        let blamed = |e| Err::<(), _>(failed(e)).blame_input("eval.keys").unwrap_err();
-        let codes = [aegis_hal::Error::Device("gone".into()), aegis_hal::Error::WrongDevice].map(blamed);
-        assert_eq!(codes.map(|e| exit_code(&e)), [ExitCode::from(1), ExitCode::from(2)]);
+        let code = |e| exit_code(&Error::new(failed(e)).context("evaluation failed"));
+        let full = OutOfMemory { asked: 8, limit: None, live: 0 };
+        assert_eq!([Device("gone".into()), full].map(code), [ExitCode::from(1); 2]);
+        assert_eq!([WrongDevice, Unsupported("mod_up")].map(code), [ExitCode::from(2); 2]);
+        let foreign = aegis_nn::Error::MissingKeys;
+        assert_eq!(exit_code(&foreign.into()), ExitCode::from(2));
+        let blamed = Err::<(), _>(failed(Device("gone".into()))).blame_input("eval.keys").unwrap_err();
+        assert_eq!(exit_code(&blamed), ExitCode::from(1));
+        let bug = aegis_circuits::Error::NoResult { circuit: "a sum" };
+        assert_eq!(exit_code(&bug.into()), ExitCode::from(1));
     }
 
     #[test]
@@ -61,7 +73,8 @@ mod tests {
         let io = || Err::<(), _>(std::io::Error::other("gone"));
         let error = io().blame_input("query.ct").context("while encrypting").unwrap_err();
         assert!(error.downcast_ref::<Input>().is_some());
+        assert_eq!(exit_code(&error), ExitCode::from(2));
         assert_eq!(format!("{error:#}"), "while encrypting: query.ct: gone");
-        assert!(io().context("x").unwrap_err().downcast_ref::<Input>().is_none());
+        assert_eq!(exit_code(&io().context("x").unwrap_err()), ExitCode::from(1));
     }
 }

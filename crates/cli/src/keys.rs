@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 pub(crate) use publish::{publish, refuse_interrupted};
 
 use crate::content::Content;
-use crate::fault::{BlameInput, input};
+use crate::fault::input;
 use crate::{args, files, output};
 
 /// Name of the file with the secret.
@@ -32,19 +32,19 @@ pub(crate) fn read_description(folder: &Path) -> Result<Keyset> {
     refuse_interrupted(folder)?;
     let path = folder.join(DESCRIPTION);
     let bytes = files::read(&path, keyset::MAX_BYTES)?;
-    Keyset::parse(&bytes).blame_input(format!("{} cannot be used", path.display()))
+    Keyset::parse(&bytes).with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// Fails unless the description is of this secret's keys.
 pub(crate) fn check_description(keyset: &Keyset, secret: &SecretKey) -> Result<()> {
-    keyset.check(secret).blame_input(format!("{DESCRIPTION} and {SECRET} do not belong together"))
+    keyset.check(secret).with_context(|| format!("{DESCRIPTION} and {SECRET} do not belong together"))
 }
 
 /// The checked parameters that a file of keys was made for: those of a preset, unless others are `allowed`. A device works
 /// for hours with what they say, so a stranger's choice is not taken unasked.
 pub(crate) fn params_of(path: &Path, allowed: args::Parameters) -> Result<Params> {
     let blame = || format!("{} cannot be used", path.display());
-    let spec = read_spec(files::open_unbuffered(path)?).blame_input(blame())?;
+    let spec = read_spec(files::open_unbuffered(path)?).with_context(blame)?;
     // Equal sets have equal digests; the digest in the file is compared when the rest of it is read.
     if !allowed.allow_custom_parameters && !PRESETS.contains(&spec) {
         return Err(input(format!(
@@ -54,13 +54,13 @@ pub(crate) fn params_of(path: &Path, allowed: args::Parameters) -> Result<Params
         )));
     }
     let remedy = "its parameters are refused; use keys made from a preset that `aegis params` lists";
-    Params::try_from(spec).blame_input(format!("{}: {remedy}", blame()))
+    Params::try_from(spec).with_context(|| format!("{}: {remedy}", blame()))
 }
 
 /// The keys in a file, told by its entries before anything is planned for them or read to memory.
 pub(crate) fn inventory(params: &Params, path: &Path) -> Result<KeyRequest> {
     let cannot = || format!("{} cannot be used", path.display());
-    let held = EvaluationKeys::inventory(params, files::open(path)?).blame_input(cannot())?;
+    let held = EvaluationKeys::inventory(params, files::open(path)?).with_context(cannot)?;
     // Every network bootstraps and multiplies; more it may need only a plan can say.
     if held.wants_encapsulation() && held.relinearization_level().is_some() {
         return Ok(held);
@@ -75,12 +75,13 @@ pub(crate) fn inventory(params: &Params, path: &Path) -> Result<KeyRequest> {
 pub(crate) fn read_secret(ctx: &Context, folder: &Path) -> Result<SecretKey> {
     let path = folder.join(SECRET);
     SecretKey::read(ctx, files::open_unbuffered(&path)?)
-        .blame_input(format!("{} cannot be used", path.display()))
+        .with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// Reads evaluation keys.
 pub(crate) fn read_evaluation(ctx: &Context, path: &Path) -> Result<EvaluationKeys> {
-    EvaluationKeys::read(ctx, files::open(path)?).blame_input(format!("{} cannot be used", path.display()))
+    EvaluationKeys::read(ctx, files::open(path)?)
+        .with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// The seed that a user asked for, with a warning, or one from the operating system.

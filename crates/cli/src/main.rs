@@ -7,8 +7,9 @@
 //! aegis decrypt --keys keys/ --in result.ct --json
 //! ```
 //!
-//! Exit codes: 0, 2 for usage and input, 1 for any other failure, 128 + n for the signal n. Outputs are complete or absent,
-//! and replace nothing but an older output of the same command.
+//! Exit codes: 0; 2 for what other arguments, files or keys mend (the kinds input, key set and unsupported of
+//! [`aegis::ErrorKind`]); 1 for any other failure (memory, device, disk, a bug, an embedding that `--check` finds wrong);
+//! 128 + n for the signal n. Outputs are complete or absent, and replace nothing but an older output of the same command.
 //!
 //! # Non-goals
 //! A network service, storage of keys beyond files, fetching or calibrating models.

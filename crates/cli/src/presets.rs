@@ -3,7 +3,7 @@
 use aegis_ckks::{PRESETS, Params, ParamsSpec, security};
 use anyhow::{Context, Result, bail};
 
-use crate::fault::{BlameInput, input};
+use crate::fault::input;
 
 /// The preset that encrypted inference uses.
 pub(crate) const DEFAULT: &str = "N16_B13_S40";
@@ -21,7 +21,7 @@ pub(crate) fn find(name: &str) -> Result<Params> {
         let names: Vec<&str> = PRESETS.iter().map(|spec| spec.name.as_ref()).collect();
         return Err(input(format!("no preset is called {name}; there are {}", names.join(", "))));
     };
-    Params::try_from(spec.clone()).blame_input(format!("preset {name}"))
+    Params::try_from(spec.clone()).with_context(|| format!("preset {name}"))
 }
 
 /// Every preset as a Markdown table; fails when one breaks a limit.

@@ -1,4 +1,4 @@
-//! What the commands make of their arguments: a device, a model, the two sides. Errors get their blame here.
+//! What the commands make of their arguments: a device, a model, the two sides.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -12,7 +12,6 @@ use aegis_nn::Layout;
 use anyhow::{Context as _, Result};
 
 use crate::args::Rounding;
-use crate::fault::{BlameInput, input};
 use crate::presets::DEFAULT_TOKENS;
 
 /// A device context for these parameters; without a number, every core works.
@@ -31,47 +30,38 @@ pub(crate) fn thread_count(threads: Option<NonZeroUsize>) -> usize {
 
 /// Reads a model directory.
 pub(crate) fn load_model(dir: &Path) -> Result<Arc<Bert>> {
-    Ok(Arc::new(Bert::load(dir).blame_input(format!("model {}", dir.display()))?))
+    Ok(Arc::new(Bert::load(dir).with_context(|| format!("model {}", dir.display()))?))
 }
 
 /// A model for texts of up to `tokens` tokens, and for the usual length at least.
 pub(crate) fn model(params: &Params, bert: &Arc<Bert>, tokens: usize) -> Result<Model> {
     let tokens = tokens.max(DEFAULT_TOKENS.min(bert.config().positions));
-    let layout = bert
-        .layout(params.slots(), tokens)
-        .blame_input(format!("texts of {tokens} tokens do not fit the model or preset {}", params.name()))?;
+    let layout = bert.layout(params.slots(), tokens).with_context(|| {
+        format!("texts of {tokens} tokens do not fit the model or preset {}", params.name())
+    })?;
     model_with(bert, layout)
 }
 
 /// A model in the layout of a query.
 pub(crate) fn model_with(bert: &Arc<Bert>, layout: Layout) -> Result<Model> {
-    Model::with_layout(Arc::clone(bert), layout).blame_input("the model cannot be evaluated under encryption")
+    Model::with_layout(Arc::clone(bert), layout).context("the model cannot be evaluated under encryption")
 }
 
 /// The client's first step: a text made ready for encryption, or refused.
 pub(crate) fn query(model: &Model, text: &str) -> Result<Query> {
-    model.query(text).blame_input("the text cannot be embedded under encryption")
+    model.query(text).context("the text cannot be embedded under encryption")
 }
 
 /// The server's first step.
 pub(crate) fn server(ctx: &Context, model: Model) -> Result<Server> {
-    let preset = ctx.params().name();
-    Server::new(ctx, model).blame_input(format!("preset {preset} does not carry this model"))
+    Server::new(ctx, model)
+        .with_context(|| format!("preset {} does not carry this model", ctx.params().name()))
 }
 
 /// The embedding as others may see it, where that was asked for.
 pub(crate) fn rounded(embedding: Vec<f64>, rounding: Rounding) -> Result<Vec<f64>> {
     match rounding.bits {
-        Some(bits) => aegis_models::round(&embedding, bits).map_err(input),
+        Some(bits) => Ok(aegis_models::round(&embedding, bits)?),
         None => Ok(embedding),
     }
-}
-
-/// Whether a query is one of these keys' ring, before a network is planned for its shape.
-pub(crate) fn check_slots(layout: &Layout, params: &Params) -> Result<()> {
-    let (have, want) = (layout.slots(), params.slots());
-    if have != want {
-        return Err(input(format!("the query has {have} slots, these keys {want}; encrypt the text again")));
-    }
-    Ok(())
 }

@@ -13,7 +13,7 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use aegis_hal::{Error, Result, Shape, View};
+use aegis_hal::{Error, Misfit, Result, Shape, View};
 use aegis_ring::{Basis, LimbId};
 
 use crate::memory::{Buffer, Pool};
@@ -48,8 +48,8 @@ impl Operand {
     fn of(buffer: Arc<Buffer>, shape: &Shape, first: usize, count: usize) -> Result<Self> {
         let rows = first.checked_add(count).and_then(|end| end.checked_mul(shape.basis().len()));
         if rows.and_then(|rows| rows.checked_mul(shape.n())).is_none_or(|words| words > buffer.len()) {
-            let reason = format!("{count} polynomials from {first} in a buffer of {} words", buffer.len());
-            return Err(Error::Operands { kernel: "operand", reason });
+            let misfit = Misfit::Run { first, count, batch: shape.batch() };
+            return Err(Error::Operands { op: "operand", misfit });
         }
         Ok(Self { buffer, basis: shape.basis().clone(), first, count, n: shape.n() })
     }

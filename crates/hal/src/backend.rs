@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aegis_ring::{Basis, Rns};
 use zeroize::Zeroizing;
 
-use crate::{Error, Kernel, Poly, Result, Shape, View, ViewMut};
+use crate::{Error, Kernel, Misfit, Poly, Result, Shape, View, ViewMut};
 
 /// A device, passed by value: cheap to clone, never ambient.
 pub type Device = Arc<dyn Backend>;
@@ -34,20 +34,20 @@ impl HostData {
     /// Checks the data against the shape it is meant for: number of words, and canonical residues. Every backend
     /// calls it in [`Backend::upload`].
     pub fn check(&self, rns: &Rns, shape: &Shape) -> Result<()> {
-        let refuse = |reason: String| Err(Error::Operands { kernel: "upload", reason });
+        let refuse = |misfit| Err(Error::Operands { op: "upload", misfit });
         shape.check(rns)?;
         let (have, want) = match self {
             Self::Residues(words) => (words.len(), shape.words()),
             Self::Coefficients(words) => (words.len(), shape.batch() * shape.n()),
         };
         if have != want {
-            return refuse(format!("{have} words for {shape:?}, which takes {want}"));
+            return refuse(Misfit::DataLength { have, want });
         }
         let Self::Residues(words) = self else { return Ok(()) };
         for (row, limb) in words.chunks_exact(shape.n()).zip(shape.basis().iter().cycle()) {
-            let q = rns.modulus(limb).value();
-            if let Some(word) = row.iter().find(|&&w| w >= q) {
-                return refuse(format!("{word} is not a residue modulo {q}"));
+            let modulus = rns.modulus(limb).value();
+            if let Some(&value) = row.iter().find(|&&word| word >= modulus) {
+                return refuse(Misfit::NotAResidue { value, modulus });
             }
         }
         Ok(())

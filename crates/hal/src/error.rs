@@ -1,4 +1,4 @@
-use aegis_ring::{Basis, LimbId};
+use aegis_ring::{Basis, ErrorKind, LimbId};
 
 /// Result of an operation of a backend.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -11,20 +11,20 @@ pub enum Error {
     #[error("the buffer belongs to another device; copy it with download and upload")]
     WrongDevice,
     /// A limb that the launch reads or writes is not in a buffer.
-    #[error("limb {limb:?} is missing: the buffer holds {have:?}")]
+    #[error("limb {} is missing: the buffer holds {have:?}", .limb.index())]
     MissingLimb {
         /// The limb that was looked for.
         limb: LimbId,
         /// The limbs of the buffer.
         have: Basis,
     },
-    /// The operands do not fit the kernel.
-    #[error("operands do not fit the kernel {kernel}: {reason}")]
+    /// The operands do not fit the operation, which was not begun.
+    #[error("operands do not fit {op}: {misfit}")]
     Operands {
-        /// Name of the kernel.
-        kernel: &'static str,
-        /// What does not fit, with the numbers.
-        reason: String,
+        /// Name of the kernel, or `alloc` or `upload`.
+        op: &'static str,
+        /// What does not fit.
+        misfit: Misfit,
     },
     /// This backend has no such fused kernel; [`Backend::run`](crate::Backend::run) lowers it.
     #[error("this backend has no fused kernel {0}")]
@@ -45,6 +45,126 @@ pub enum Error {
     /// The device could not be made, or it failed in a launch, perhaps an earlier one: it is unusable.
     #[error("the device failed: {0}; make another one")]
     Device(String),
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::WrongDevice | Self::MissingLimb { .. } | Self::Operands { .. } => ErrorKind::Input,
+            Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::OutOfMemory { .. } => ErrorKind::Memory,
+            Self::Device(_) => ErrorKind::Device,
+        }
+    }
+}
+
+/// Why operands do not fit an operation: see [`Error::Operands`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misfit {
+    /// The kernel takes another number of inputs.
+    #[error("{have} inputs, it takes {want}")]
+    Inputs {
+        /// Inputs passed.
+        have: usize,
+        /// Inputs that it takes.
+        want: usize,
+    },
+    /// Scalars come one a limb.
+    #[error("{have} constants for {limbs} limbs")]
+    Constants {
+        /// Constants passed.
+        have: usize,
+        /// Limbs to write.
+        limbs: usize,
+    },
+    /// A constant or a word is not below the prime of its limb.
+    #[error("{value} is not a residue modulo {modulus}")]
+    NotAResidue {
+        /// The first such value.
+        value: u64,
+        /// The prime.
+        modulus: u64,
+    },
+    /// A base conversion from no limbs.
+    #[error("no limbs to convert from")]
+    NoLimbs,
+    /// A base conversion reads a limb that it writes.
+    #[error("limb {} is both read and written", .0.index())]
+    ReadAndWritten(LimbId),
+    /// A run of polynomials ends beyond its batch.
+    #[error("{count} polynomials from {first} of a batch of {batch}")]
+    Run {
+        /// First polynomial of the run.
+        first: usize,
+        /// Number of polynomials.
+        count: usize,
+        /// Polynomials that there are.
+        batch: usize,
+    },
+    /// Two batches that must be equal are not.
+    #[error("an input batch of {input}, an output batch of {output}")]
+    Batches {
+        /// Polynomials of the input.
+        input: usize,
+        /// Polynomials of the output.
+        output: usize,
+    },
+    /// The batches of an inner product are not rows and columns of its number of terms.
+    #[error("batches {w} and {x}, {terms} terms, output {output}")]
+    InnerProduct {
+        /// Polynomials of the first input.
+        w: usize,
+        /// Polynomials of the second input.
+        x: usize,
+        /// Products in each sum.
+        terms: usize,
+        /// Polynomials of the output.
+        output: usize,
+    },
+    /// An input has another number of words a limb than the output, and is no compact one.
+    #[error("an input of {input} words a limb, an output of {output}")]
+    Words {
+        /// Words of the input.
+        input: usize,
+        /// Words of the output.
+        output: usize,
+    },
+    /// Words a limb that are no power of two of at most the ring degree.
+    #[error("{n} words a limb in a ring of degree {degree}")]
+    Degree {
+        /// Words a limb.
+        n: usize,
+        /// The ring degree.
+        degree: usize,
+    },
+    /// The ring has no such limb.
+    #[error("limb {} in a ring of {primes} primes", .limb.index())]
+    UnknownLimb {
+        /// The limb.
+        limb: LimbId,
+        /// Primes of the ring.
+        primes: usize,
+    },
+    /// A buffer of more bytes than any address reaches.
+    #[error("{batch} polynomials of {limbs} limbs of {n} words exceed isize::MAX bytes")]
+    TooLarge {
+        /// Number of polynomials.
+        batch: usize,
+        /// Limbs of each.
+        limbs: usize,
+        /// Words a limb.
+        n: usize,
+    },
+    /// Data of another length than its shape.
+    #[error("{have} words for a shape that takes {want}")]
+    DataLength {
+        /// Words passed.
+        have: usize,
+        /// Words that the shape takes.
+        want: usize,
+    },
 }
 
 fn bound(limit: Option<u64>) -> String {
@@ -69,5 +189,18 @@ mod tests {
         assert_eq!(text(None), format!("{want}; drop buffers or use a smaller preset"));
         let bounded = format!("{want} of 150; drop buffers, raise the limit or use a smaller preset");
         assert_eq!(text(Some(150)), bounded);
+    }
+
+    #[test]
+    fn a_kind_says_who_can_mend_it() {
+        let misfit = Misfit::Inputs { have: 1, want: 2 };
+        let cases = [
+            (Error::WrongDevice, ErrorKind::Input),
+            (Error::Operands { op: "mul", misfit }, ErrorKind::Input),
+            (Error::Unsupported("mod_up"), ErrorKind::Unsupported),
+            (Error::OutOfMemory { asked: 8, limit: None, live: 0 }, ErrorKind::Memory),
+            (Error::Device("gone".into()), ErrorKind::Device),
+        ];
+        cases.iter().for_each(|(error, kind)| assert_eq!(error.kind(), *kind, "{error}"));
     }
 }

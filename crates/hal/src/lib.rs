@@ -36,8 +36,9 @@ mod kernel;
 mod poly;
 pub mod trace;
 
+pub use aegis_ring::ErrorKind;
 pub use backend::{Backend, Device, HostData, Memory};
-pub use error::{Error, Result};
+pub use error::{Error, Misfit, Result};
 pub use kernel::{Facts, Kernel, Scalars};
 pub use poly::{Poly, Shape, View, ViewMut};
 pub use trace::Trace;

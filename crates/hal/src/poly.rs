@@ -4,7 +4,7 @@ use std::any::Any;
 
 use aegis_ring::{Basis, Rns};
 
-use crate::{Error, Result};
+use crate::{Error, Misfit, Result};
 
 /// Most words of a buffer: slices hold at most `isize::MAX` bytes, and so do all products of sizes below.
 const MAX_WORDS: usize = isize::MAX as usize / size_of::<u64>();
@@ -42,20 +42,18 @@ impl Shape {
     /// Checks the shape against a ring: known limbs, `n` a power of two of at most N, and at most `isize::MAX` bytes, so
     /// that no product of these numbers wraps. Every backend calls it first.
     pub fn check(&self, rns: &Rns) -> Result<()> {
-        let refuse = |reason| Err(Error::Operands { kernel: "alloc", reason });
+        let refuse = |misfit| Err(Error::Operands { op: "alloc", misfit });
         if !self.n.is_power_of_two() || self.n > rns.n() {
-            return refuse(format!("{} words a limb in a ring of degree {}", self.n, rns.n()));
+            return refuse(Misfit::Degree { n: self.n, degree: rns.n() });
         }
         if let Some(limb) = self.basis.iter().find(|l| l.index() >= rns.moduli().len()) {
-            return refuse(format!("{limb:?} in a ring of {} primes", rns.moduli().len()));
+            return refuse(Misfit::UnknownLimb { limb, primes: rns.moduli().len() });
         }
         // One row a polynomial counts without limbs too: signed words on their way to a device have it.
         let words = [self.basis.len().max(1), self.n].iter().try_fold(self.batch, |w, &f| w.checked_mul(f));
         if words.is_none_or(|w| w > MAX_WORDS) {
             let (batch, limbs, n) = (self.batch, self.basis.len(), self.n);
-            return refuse(format!(
-                "{batch} polynomials of {limbs} limbs of {n} words exceed isize::MAX bytes"
-            ));
+            return refuse(Misfit::TooLarge { batch, limbs, n });
         }
         Ok(())
     }
@@ -170,13 +168,9 @@ impl<'a> View<'a> {
     }
 
     /// Checks that the run lies inside the batch: what backends with memory of their own rely on.
-    pub(crate) fn check(&self) -> std::result::Result<(), String> {
+    pub(crate) fn check(&self) -> std::result::Result<(), Misfit> {
         let (first, count, batch) = (self.first, self.count, self.poly.batch());
-        if is_inside(first, count, batch) {
-            Ok(())
-        } else {
-            Err(format!("{count} polynomials from {first} of a batch of {batch}"))
-        }
+        if is_inside(first, count, batch) { Ok(()) } else { Err(Misfit::Run { first, count, batch }) }
     }
 }
 
@@ -308,10 +302,16 @@ mod tests {
         for (first, count) in [((1 << 54) - 1, 2), (usize::MAX, 2), (1, 2)] {
             let beyond = View { poly: &input, first, count };
             let result = trace.launch(&Kernel::Copy, &basis(1), out.view_mut(), &[beyond]);
-            assert!(matches!(result, Err(Error::Operands { kernel: "copy", .. })), "{result:?}");
+            assert!(
+                matches!(result, Err(Error::Operands { op: "copy", misfit: Misfit::Run { batch: 2, .. } })),
+                "{result:?}"
+            );
             let beyond = ViewMut { poly: &mut out, first, count };
             let result = trace.launch(&Kernel::Copy, &basis(1), beyond, &[input.view()]);
-            assert!(matches!(result, Err(Error::Operands { kernel: "copy", .. })), "{result:?}");
+            assert!(
+                matches!(result, Err(Error::Operands { op: "copy", misfit: Misfit::Run { batch: 2, .. } })),
+                "{result:?}"
+            );
         }
     }
 

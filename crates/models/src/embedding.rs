@@ -2,7 +2,7 @@
 
 use aegis_nn::Tensor;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, NoEmbedding, Result};
 
 /// Mean of the rows, then unit length.
 pub(crate) fn pool(hidden: &Tensor) -> Result<Vec<f64>> {
@@ -20,9 +20,7 @@ pub(crate) fn pool(hidden: &Tensor) -> Result<Vec<f64>> {
 pub fn normalize(mut v: Vec<f64>) -> Result<Vec<f64>> {
     let length = v.iter().map(|x| x * x).sum::<f64>().sqrt();
     if !(length.is_finite() && length > 0.0) {
-        return Err(Error::Embedding(format!(
-            "its length is {length}; the encrypted run left its calibrated ranges or the wrong key was used"
-        )));
+        return Err(Error::Embedding(NoEmbedding::Length(length)));
     }
     v.iter_mut().for_each(|x| *x /= length);
     Ok(v)
@@ -69,11 +67,7 @@ pub fn round(embedding: &[f64], bits: u32) -> Result<Vec<f64>> {
 /// ```
 pub fn cosine(a: &[f64], b: &[f64]) -> Result<f64> {
     if a.len() != b.len() {
-        return Err(Error::Embedding(format!(
-            "sizes {} and {} differ; use one model for both",
-            a.len(),
-            b.len()
-        )));
+        return Err(Error::Embedding(NoEmbedding::Sizes { left: a.len(), right: b.len() }));
     }
     let (a, b) = (normalize(a.to_vec())?, normalize(b.to_vec())?);
     Ok(a.iter().zip(&b).map(|(x, y)| x * y).sum::<f64>().clamp(-1.0, 1.0))

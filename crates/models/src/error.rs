@@ -1,6 +1,10 @@
 //! What a model directory, a calibration file or a text can be refused for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use aegis_nn::{ErrorKind, Excerpt};
+
+use crate::QueryShape;
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -11,10 +15,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     // ---- files
     /// A file of the model directory cannot be read.
-    #[error(
-        "cannot read {path}: {source}; \
-         a model directory holds config.json, model.safetensors and tokenizer.json"
-    )]
+    #[error("cannot read {path}; a model directory holds config.json, model.safetensors and tokenizer.json")]
     Read {
         /// The file.
         path: PathBuf,
@@ -31,31 +32,39 @@ pub enum Error {
         /// The largest size that is read.
         limit: u64,
     },
+    /// A file is not the JSON that it should be.
+    #[error("{path} is not {what}; fetch it or make it again")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+        /// What the parser said.
+        source: Excerpt<serde_json::Error>,
+    },
     /// config.json does not describe a BERT encoder that this crate can run.
-    #[error("{path}: {reason}")]
+    #[error("{path}: {fault}")]
     Config {
         /// The file.
         path: PathBuf,
-        /// Cause and remedy.
-        reason: String,
+        /// What is wrong with it.
+        fault: BadConfig,
     },
     /// model.safetensors is damaged.
-    #[error(
-        "{path} is not a readable safetensors file ({reason}); it is truncated or damaged, fetch it again"
-    )]
+    #[error("{path} is not a readable safetensors file; it is truncated or damaged, fetch it again")]
     Weights {
         /// The file.
         path: PathBuf,
         /// What the parser said.
-        reason: String,
+        source: Excerpt<safetensors::SafeTensorError>,
     },
     /// tokenizer.json is damaged or of another model.
-    #[error("{path} is not usable ({reason}); take the tokenizer.json that belongs to the model")]
+    #[error("{path} is not usable ({fault}); take the tokenizer.json that belongs to the model")]
     Tokenizer {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        fault: BadTokenizer,
     },
 
     // ---- weights
@@ -126,18 +135,28 @@ pub enum Error {
         /// Where it was looked for.
         path: PathBuf,
     },
-    /// The calibration file cannot be understood.
-    #[error("{path} is not a calibration file of this version ({reason}); make it again")]
-    CalibrationFormat {
+    /// A calibration file of another version.
+    #[error("the format of {path} is {}, this release reads {want}; make the calibration again", Excerpt(.have))]
+    CalibrationVersion {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
+        /// The format that it names.
+        have: String,
+        /// The format that this release reads and writes.
+        want: &'static str,
+    },
+    /// The constants of a calibration file are not those that were written.
+    #[error(
+        "the constants of {path} do not fit their checksum: the file is damaged; fetch it or make it again"
+    )]
+    CalibrationChecksum {
+        /// The file.
+        path: PathBuf,
     },
     /// The calibration was made for other weights.
     #[error(
-        "the calibration is for {made_for} (sha256 {expected}) but model.safetensors has sha256 {found}; \
-         take the calibration that was made for these weights"
+        "the calibration is for {} (sha256 {}) but model.safetensors has sha256 {found}; \
+         take the calibration that was made for these weights", Excerpt(.made_for), Excerpt(.expected)
     )]
     OtherModel {
         /// Name of the model in the calibration.
@@ -147,14 +166,12 @@ pub enum Error {
         /// The identity of the weights that were loaded.
         found: String,
     },
-    /// A constant of the calibration cannot be used.
-    #[error("calibration, {place}: {reason}; make the calibration again")]
-    CalibrationConstant {
-        /// Where in the file.
-        place: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// Constants that a calibration file cannot hold: JSON has no NaN and no infinity.
+    #[error("a constant of this calibration is not finite; calibrate on other texts")]
+    CalibrationNotFinite(#[source] serde_json::Error),
+    /// A calibration on no texts.
+    #[error("a calibration needs at least one text, better thousands of the kind that will be encrypted")]
+    NoTexts,
 
     // ---- text
     /// There is nothing to embed.
@@ -175,16 +192,36 @@ pub enum Error {
     #[error("every token of the text is unknown to the model's vocabulary; its embedding would mean nothing")]
     OnlyUnknownTokens,
     /// The tokenizer refused the text or gave an id that the embedding table lacks.
-    #[error(
-        "the text cannot be tokenized: {0}; tokenizer.json and config.json may belong to different models"
-    )]
-    Tokenize(String),
+    #[error("the text cannot be tokenized; tokenizer.json and config.json may belong to different models")]
+    Tokenize(#[source] Excerpt<tokenizers::Error>),
     /// Tokens that do not form an input of this model.
     #[error("the tokens are not an input of this model: {0}")]
-    Tokens(String),
+    Tokens(BadTokens),
+    /// A query of a shape that no model has.
+    #[error("the shape of the query makes no sense: {0:?}; encrypt the text again")]
+    DamagedShape(QueryShape),
+    /// A query of another model, or longer than any text that this one takes.
+    #[error(
+        "the query has {} tokens, {} when padded, width {}, {} heads and {} intermediate features; this model has \
+         {positions} positions, width {width}, {heads} heads and {intermediate} intermediate features; encrypt the text \
+         with this model",
+        .have.tokens(), .have.padded_tokens(), .have.width(), .have.heads(), .have.intermediate()
+    )]
+    OtherShape {
+        /// The shape of the query.
+        have: QueryShape,
+        /// Most tokens that the model takes.
+        positions: usize,
+        /// Features of the model.
+        width: usize,
+        /// Heads of the model.
+        heads: usize,
+        /// Intermediate features of the model.
+        intermediate: usize,
+    },
     /// Two embeddings cannot be compared, or one cannot be made.
     #[error("not an embedding: {0}")]
-    Embedding(String),
+    Embedding(NoEmbedding),
 
     /// A grid that would not hide the noise of an encrypted run, or is none.
     #[error(
@@ -213,4 +250,206 @@ pub enum Error {
     /// A layer, a circuit or the scheme refused.
     #[error(transparent)]
     Nn(#[from] aegis_nn::Error),
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Nn(e) => e.kind(),
+            Self::Config { fault, .. } => fault.kind(),
+            Self::WrongFormat { .. } | Self::CalibrationVersion { .. } => ErrorKind::Unsupported,
+            Self::Read { .. }
+            | Self::FileTooLarge { .. }
+            | Self::Json { .. }
+            | Self::Weights { .. }
+            | Self::Tokenizer { .. }
+            | Self::MissingTensor { .. }
+            | Self::WrongShape { .. }
+            | Self::NonFiniteWeight { .. }
+            | Self::MoreLayers { .. }
+            | Self::MissingCalibration { .. }
+            | Self::CalibrationChecksum { .. }
+            | Self::OtherModel { .. }
+            | Self::CalibrationNotFinite(_)
+            | Self::NoTexts
+            | Self::EmptyText
+            | Self::TextTooLong { .. }
+            | Self::OnlyUnknownTokens
+            | Self::Tokenize(_)
+            | Self::Tokens(_)
+            | Self::DamagedShape(_)
+            | Self::OtherShape { .. }
+            | Self::Embedding(_)
+            | Self::RoundingBits { .. }
+            | Self::RoundedAway { .. }
+            | Self::NotCovered(_) => ErrorKind::Input,
+        }
+    }
+
+    /// What a parser of JSON said about the file at `path`, which should be `what`.
+    pub(crate) fn json(path: &Path, what: &'static str) -> impl Fn(serde_json::Error) -> Self {
+        move |source| Self::Json { path: path.to_owned(), what, source: Excerpt(source) }
+    }
+}
+
+/// What is wrong with a configuration: see [`Error::Config`].
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadConfig {
+    /// A model of another kind.
+    #[error(
+        "{field} is {}; only \"{want}\" is supported, choose a BERT encoder with it",
+        Excerpt(.have.as_deref().unwrap_or("absent"))
+    )]
+    Kind {
+        /// The field.
+        field: &'static str,
+        /// Its value, where it is there.
+        have: Option<String>,
+        /// The value that is supported.
+        want: &'static str,
+    },
+    /// A decoder.
+    #[error("is_decoder is true; only encoders are supported, choose one")]
+    Decoder,
+    /// An embedding by other pooling than the mean.
+    #[error("pooling_mode_{0} is on; only the mean over the tokens is supported, choose a model with it")]
+    Pooling(&'static str),
+    /// A size out of range.
+    #[error("{field} is {value}; it must be from 1 to {max}")]
+    Size {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: usize,
+        /// The largest possible.
+        max: usize,
+    },
+    /// The features are no multiple of the heads.
+    #[error("num_attention_heads {heads} does not divide hidden_size {width}; one of the two is wrong")]
+    Heads {
+        /// Number of heads.
+        heads: usize,
+        /// Number of features.
+        width: usize,
+    },
+    /// What LayerNorm adds to the variance is out of range.
+    #[error("layer_norm_eps is {0}; it must lie between 0 and 1")]
+    Epsilon(f64),
+}
+
+impl BadConfig {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Kind { .. } | Self::Decoder | Self::Pooling(_) => ErrorKind::Unsupported,
+            Self::Size { .. } | Self::Heads { .. } | Self::Epsilon(_) => ErrorKind::Input,
+        }
+    }
+}
+
+/// What is wrong with a tokenizer: see [`Error::Tokenizer`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadTokenizer {
+    /// A token whose id the model has no embedding for.
+    #[error("{} has id {id}, outside the vocabulary of {vocabulary} in config.json", Excerpt(.token))]
+    Id {
+        /// The token.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// Words of the model.
+        vocabulary: usize,
+    },
+    /// The unknown token is not in the vocabulary.
+    #[error("{} is not in its vocabulary", Excerpt(.0))]
+    Unknown(String),
+    /// Words or marks of pieces longer than those of any BERT.
+    #[error(
+        "words of {chars} characters and marks of pieces of {prefix_bytes} bytes; at most {max_chars} and \
+         {max_prefix_bytes} are those of BERT"
+    )]
+    Pieces {
+        /// Longest word that is split, in characters.
+        chars: usize,
+        /// Length of the mark of a piece inside a word.
+        prefix_bytes: usize,
+        /// The longest word possible.
+        max_chars: usize,
+        /// The longest mark possible.
+        max_prefix_bytes: usize,
+    },
+    /// An added token that is found by what stands around it.
+    #[error("{} depends on what is around it; tokens of BERT do not", Excerpt(.0))]
+    Context(String),
+    /// An added token that the vocabulary gives another id.
+    #[error("{} does not get its id {id}", Excerpt(.token))]
+    Moved {
+        /// The token.
+        token: String,
+        /// The id that the file says.
+        id: u32,
+    },
+    /// A template with a token that is not defined as one.
+    #[error("its template places {}, which is not defined as one token", Excerpt(.0))]
+    Undefined(String),
+    /// A template of another form.
+    #[error("its template does not put one token before and one after the text")]
+    Template,
+    /// The `tokenizers` library refuses a part that this crate lets pass.
+    #[error("the tokenizers library refuses it: {0}")]
+    Library(Excerpt<tokenizers::Error>),
+}
+
+/// Why tokens are not an input of a model: see [`Error::Tokens`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadTokens {
+    /// No tokens, or more than positions.
+    #[error("{have} ids, where 1 to {max} fit")]
+    Count {
+        /// Tokens given.
+        have: usize,
+        /// Positions of the model.
+        max: usize,
+    },
+    /// A table of the model has no such row.
+    #[error("{table} {index}, where the model has {rows}")]
+    Row {
+        /// The table: word, position or token type.
+        table: &'static str,
+        /// The row asked for.
+        index: usize,
+        /// Rows of the table.
+        rows: usize,
+    },
+}
+
+/// Why numbers are not an embedding: see [`Error::Embedding`].
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoEmbedding {
+    /// The slots of a result do not hold copies of one vector.
+    #[error(
+        "its copies differ by {difference:.3e} where the largest value is {largest:.3e}; the ciphertext is of other keys, \
+         damaged, or the run left its calibrated ranges"
+    )]
+    Copies {
+        /// Largest difference; NaN counts as the largest.
+        difference: f64,
+        /// Largest component of their mean.
+        largest: f64,
+    },
+    /// A vector without direction.
+    #[error("its length is {0}; the encrypted run left its calibrated ranges or the wrong key was used")]
+    Length(f64),
+    /// Vectors of two models.
+    #[error("sizes {left} and {right} differ; use one model for both")]
+    Sizes {
+        /// Size of the first.
+        left: usize,
+        /// Size of the second.
+        right: usize,
+    },
 }

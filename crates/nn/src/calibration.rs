@@ -2,10 +2,11 @@
 //! one model.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{BadConstant, Error, Result};
 
 /// Calibrated constants of a whole encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,7 +118,7 @@ impl SoftmaxCalibration {
         let fits = self.inv_next.iter().find(|(n, _)| **n as usize >= tokens);
         fits.map(|(_, schedule)| schedule.as_slice()).ok_or_else(|| Error::Calibration {
             place: "softmax.inv_next".into(),
-            reason: format!("no schedule for {tokens} tokens"),
+            fault: BadConstant::NoSchedule { tokens },
         })
     }
 }
@@ -158,48 +159,67 @@ impl Calibration {
     /// Checks that every constant is finite and makes sense, and that the file is for this model: its name
     /// (unless `model` is `None`), number of layers, heads and head dimension.
     pub fn validate(&self, model: Option<&str>, layers: usize, heads: usize, head_dim: usize) -> Result<()> {
-        let fail = |place: &str, reason: String| Err(Error::Calibration { place: place.into(), reason });
+        let fail = |place: &str, fault| Err(Error::Calibration { place: place.into(), fault });
         if let Some(model) = model
             && self.model != model
         {
-            return fail("model", format!("it was made for {}, not for {model}", self.model));
+            let (have, want) = (self.model.clone(), model.to_owned());
+            return fail("model", BadConstant::OtherModel { have, want });
         }
-        if self.layers.len() != layers {
-            return fail("layers", format!("{} layers, the model has {layers}", self.layers.len()));
-        }
-        for (i, layer) in self.layers.iter().enumerate() {
-            if layer.layer != i {
-                return fail("layers", format!("entry {i} is for layer {}", layer.layer));
+        check_count(self.layers.len(), layers..=layers, "layers").or_else(|(place, why)| fail(place, why))?;
+        for (entry, layer) in self.layers.iter().enumerate() {
+            if layer.layer != entry {
+                return fail("layers", BadConstant::Order { entry, layer: layer.layer });
             }
-            layer
-                .check(heads, head_dim)
-                .or_else(|(place, reason)| fail(&format!("layer {i}, {place}"), reason))?;
+            let named = |(place, why)| fail(&format!("layer {entry}, {place}"), why);
+            layer.check(heads, head_dim).or_else(named)?;
         }
         Ok(())
     }
 }
 
-type Checked = std::result::Result<(), (&'static str, String)>;
+type Checked = std::result::Result<(), (&'static str, BadConstant)>;
 
-fn ensure(holds: bool, place: &'static str, reason: impl FnOnce() -> String) -> Checked {
-    if holds { Ok(()) } else { Err((place, reason())) }
+fn ensure(holds: bool, place: &'static str, fault: BadConstant) -> Checked {
+    if holds { Ok(()) } else { Err((place, fault)) }
 }
 
-fn check_range((a, b): (f64, f64), place: &'static str) -> Checked {
+fn check_range((low, high): (f64, f64), place: &'static str) -> Checked {
     // `abs` also refuses infinities and NaN, whose comparison fails.
-    let holds = a < b && a.abs() < 1e6 && b.abs() < 1e6;
-    ensure(holds, place, || format!("[{a}, {b}] is not a range"))
+    let holds = low < high && low.abs() < 1e6 && high.abs() < 1e6;
+    ensure(holds, place, BadConstant::Range { low, high })
+}
+
+fn check_count(have: usize, range: RangeInclusive<usize>, place: &'static str) -> Checked {
+    let (&min, &max) = (range.start(), range.end());
+    ensure(range.contains(&have), place, BadConstant::Count { have, min, max })
+}
+
+/// All values lie strictly between two others; NaN does not.
+fn check_numbers<'a>(
+    values: impl IntoIterator<Item = &'a f64>,
+    (low, high): (f64, f64),
+    place: &'static str,
+) -> Checked {
+    match values.into_iter().find(|&&v| !(low < v && v < high)) {
+        Some(&value) => Err((place, BadConstant::Number { value, low, high })),
+        None => Ok(()),
+    }
 }
 
 fn check_coefficients(c: &[f64], place: &'static str) -> Checked {
-    ensure((2..=256).contains(&c.len()), place, || format!("{} coefficients", c.len()))?;
-    ensure(c.iter().all(|v| v.abs() < 1e6), place, || "a coefficient that is not finite or huge".into())
+    check_count(c.len(), 2..=256, place)?;
+    check_numbers(c, (-1e6, 1e6), place)
 }
 
-fn check_schedule(k: &[f64], place: &'static str) -> Checked {
-    ensure((1..=32).contains(&k.len()), place, || format!("{} steps", k.len()))?;
+fn check_schedule(schedule: &[f64], place: &'static str) -> Checked {
+    check_count(schedule.len(), 1..=32, place)?;
     // k = 2/(1 + e) for an error e in [0, 1): anything else diverges.
-    ensure(k.iter().all(|v| (1.0..=2.0).contains(v)), place, || "a factor outside [1, 2]".into())
+    let (low, high) = (1.0, 2.0);
+    match schedule.iter().find(|k| !(low..=high).contains(*k)) {
+        Some(&value) => Err((place, BadConstant::Number { value, low, high })),
+        None => Ok(()),
+    }
 }
 
 impl LayerCalibration {
@@ -207,10 +227,9 @@ impl LayerCalibration {
         self.softmax.check(heads, head_dim)?;
         for (norm, place) in [(&self.ln1, "ln1"), (&self.ln2, "ln2")] {
             check_range(norm.var_range, place)?;
-            ensure(norm.var_range.0 > 0.0, place, || "a variance that is not positive".into())?;
+            check_numbers([&norm.var_range.0], (0.0, 1e6), place)?;
             check_coefficients(&norm.cheb, place)?;
-            let a = norm.token0_scale;
-            ensure(a > 1e-3 && a < 1e3, place, || format!("token0_scale = {a}"))?;
+            check_numbers([&norm.token0_scale], (1e-3, 1e3), place)?;
         }
         let gelu = &self.gelu;
         check_range(gelu.range, "gelu.range")?;
@@ -228,7 +247,7 @@ impl LayerCalibration {
             b.gelu,
             b.feed_forward,
         ];
-        ensure(bounds.iter().all(|v| *v > 0.0 && *v < 1e6), "bounds", || format!("{bounds:?}"))
+        check_numbers(&bounds, (0.0, 1e6), "bounds")
     }
 }
 
@@ -237,25 +256,19 @@ impl SoftmaxCalibration {
         let exp = &self.exp_poly;
         check_range((exp.a, exp.b), "softmax.exp_poly")?;
         check_coefficients(&exp.cheb, "softmax.exp_poly.cheb")?;
-        ensure(exp.squarings <= 8, "softmax.exp_poly", || format!("{} squarings", exp.squarings))?;
-        let k = self.normalize_and_square_rounds;
-        ensure(k <= 4, "softmax", || format!("{k} rounds of normalize and square"))?;
-        let scale = 0.5f64.powi(k as i32);
-        ensure((self.score_scale - scale).abs() < 1e-12, "softmax.score_scale", || {
-            format!("{} for {k} rounds; it must be {scale}", self.score_scale)
-        })?;
+        check_count(exp.squarings as usize, 0..=8, "softmax.exp_poly.squarings")?;
+        let rounds = self.normalize_and_square_rounds;
+        check_count(rounds as usize, 0..=4, "softmax.normalize_and_square_rounds")?;
+        let (have, want) = (self.score_scale, 0.5f64.powi(rounds as i32));
+        ensure((have - want).abs() < 1e-12, "softmax.score_scale", BadConstant::Fixed { have, want })?;
         let (deltas, rows) = (&self.key_bias_offset_delta, &self.row_constant);
-        ensure(rows.len() == heads && deltas.len() == heads, "softmax", || {
-            format!("constants for {} and {} heads, the model has {heads}", rows.len(), deltas.len())
-        })?;
-        ensure(deltas.iter().all(|d| d.len() == head_dim), "softmax.key_bias_offset_delta", || {
-            format!("the head dimension is {head_dim}")
-        })?;
-        let finite = rows.iter().chain(deltas.iter().flatten()).all(|v| v.abs() < 1e4);
-        ensure(finite, "softmax", || "a constant that is not finite or huge".into())?;
-        ensure(self.inv0.eps > 0.0 && self.inv0.eps < 1.0, "softmax.inv0", || {
-            format!("eps = {}", self.inv0.eps)
-        })?;
+        check_count(rows.len(), heads..=heads, "softmax.row_constant")?;
+        check_count(deltas.len(), heads..=heads, "softmax.key_bias_offset_delta")?;
+        for delta in deltas {
+            check_count(delta.len(), head_dim..=head_dim, "softmax.key_bias_offset_delta")?;
+        }
+        check_numbers(rows.iter().chain(deltas.iter().flatten()), (-1e4, 1e4), "softmax")?;
+        check_numbers([&self.inv0.eps], (0.0, 1.0), "softmax.inv0")?;
         check_schedule(&self.inv0.schedule, "softmax.inv0")?;
         self.inv_next.values().try_for_each(|s| check_schedule(s, "softmax.inv_next"))
     }

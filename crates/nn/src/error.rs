@@ -1,15 +1,15 @@
-use aegis_ckks::Level;
+use aegis_ckks::{ErrorKind, Excerpt, Level};
 
 /// Result of an operation of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What can go wrong, grouped by whose fault it is.
+/// What can go wrong.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The model does not fit the packing.
     #[error("this model does not fit the packing: {0}")]
-    Layout(String),
+    Layout(Unpackable),
     /// A tensor of the wrong shape was passed.
     #[error("{what}: expected {want}, got {have}")]
     Shape {
@@ -27,12 +27,12 @@ pub enum Error {
         what: String,
     },
     /// A calibration file that does not make sense or belongs to another model.
-    #[error("calibration, {place}: {reason}; make the calibration file anew for this model")]
+    #[error("calibration, {place}: {fault}; make the calibration file anew for this model")]
     Calibration {
         /// Layer and entry.
         place: String,
         /// What is wrong with it.
-        reason: String,
+        fault: BadConstant,
     },
     /// An activation left the range its approximation was made for.
     #[error(
@@ -74,17 +74,15 @@ pub enum Error {
     #[error("the evaluation keys do not cover this plan; make them from the request of `Network::keys`")]
     MissingKeys,
     /// A check of a layer failed.
-    #[error("check of {layer}: {reason}")]
+    #[error("check of {layer}: {failure}")]
     Check {
         /// The layer.
         layer: String,
-        /// Which fact does not hold, with the numbers.
-        reason: String,
+        /// Which fact does not hold.
+        failure: CheckFailure,
     },
     /// A ciphertext is too low for what is to come.
-    #[error(
-        "{stage} needs level {need:?}, its input is at {have:?}; encrypt at the fresh level or bootstrap first"
-    )]
+    #[error("{stage} needs {need}, its input is at {have}; encrypt at the fresh level or bootstrap first")]
     LevelTooLow {
         /// The stage.
         stage: String,
@@ -99,4 +97,182 @@ pub enum Error {
     /// A circuit refused.
     #[error(transparent)]
     Circuits(#[from] aegis_circuits::Error),
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Ckks(e) => e.kind(),
+            Self::Circuits(e) => e.kind(),
+            Self::MissingKeys => ErrorKind::KeySet,
+            Self::Layout(_) | Self::Placement { .. } | Self::NoBootstrapper { .. } => ErrorKind::Unsupported,
+            Self::Shape { .. }
+            | Self::NotFinite { .. }
+            | Self::Calibration { .. }
+            | Self::OutOfRange { .. }
+            | Self::Check { .. }
+            | Self::LevelTooLow { .. } => ErrorKind::Input,
+        }
+    }
+}
+
+/// Why a model does not fit the packing: see [`Error::Layout`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unpackable {
+    /// Nothing to pack, or features that are no multiple of the heads.
+    #[error("{width} features in {heads} heads, {intermediate} intermediate features")]
+    Features {
+        /// Model features.
+        width: usize,
+        /// Heads.
+        heads: usize,
+        /// Intermediate features.
+        intermediate: usize,
+    },
+    /// A number that must be a power of two is none.
+    #[error("{what} = {have} is not a power of two")]
+    PowerOfTwo {
+        /// What it counts.
+        what: &'static str,
+        /// The number.
+        have: usize,
+    },
+    /// Fewer tokens than coordinates in a head.
+    #[error("{tokens} padded tokens are fewer than the head dimension {head_dim}; pad further")]
+    FewTokens {
+        /// Padded tokens.
+        tokens: usize,
+        /// Coordinates in a head.
+        head_dim: usize,
+    },
+    /// A block has no room for a head.
+    #[error("{tokens} tokens of head dimension {head_dim} in {slots} slots; at most {max}")]
+    ManyTokens {
+        /// Padded tokens.
+        tokens: usize,
+        /// Coordinates in a head.
+        head_dim: usize,
+        /// Number of slots.
+        slots: usize,
+        /// Most tokens that fit.
+        max: usize,
+    },
+}
+
+/// What is wrong with a constant of a calibration: see [`Error::Calibration`].
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadConstant {
+    /// The calibration of another model.
+    #[error("it was made for {}, not for {}", Excerpt(.have), Excerpt(.want))]
+    OtherModel {
+        /// Name of the model in the calibration.
+        have: String,
+        /// Name of the model at hand.
+        want: String,
+    },
+    /// Entries that are not those of the layers in order.
+    #[error("entry {entry} is for layer {layer}")]
+    Order {
+        /// Index of the entry.
+        entry: usize,
+        /// The layer that it names.
+        layer: usize,
+    },
+    /// A number that is out of its range, or none.
+    #[error("{value} is not between {low} and {high}")]
+    Number {
+        /// The number.
+        value: f64,
+        /// Lower end of the range.
+        low: f64,
+        /// Upper end of the range.
+        high: f64,
+    },
+    /// Too many of something, or too few.
+    #[error("{have}, where {min} to {max} are possible")]
+    Count {
+        /// How many there are.
+        have: usize,
+        /// The fewest possible.
+        min: usize,
+        /// The most possible.
+        max: usize,
+    },
+    /// Two ends that are not those of a range.
+    #[error("[{low}, {high}] is not a range")]
+    Range {
+        /// The first end.
+        low: f64,
+        /// The second.
+        high: f64,
+    },
+    /// A factor that follows from another constant has another value.
+    #[error("{have}, where {want} follows from other constants")]
+    Fixed {
+        /// The factor.
+        have: f64,
+        /// The value that follows.
+        want: f64,
+    },
+    /// A polynomial or a schedule is not near its function.
+    #[error("its approximation is off by {error:.3}, more than {limit}, in [{low}, {high}]")]
+    Approximation {
+        /// Largest error found; NaN counts as the largest.
+        error: f64,
+        /// The largest allowed.
+        limit: f64,
+        /// Lower end of the range.
+        low: f64,
+        /// Upper end of the range.
+        high: f64,
+    },
+    /// No entry serves so many tokens.
+    #[error("no schedule for {tokens} tokens")]
+    NoSchedule {
+        /// The tokens.
+        tokens: usize,
+    },
+}
+
+/// Which fact about a layer does not hold: see [`Error::Check`].
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckFailure {
+    /// Another number of inputs was given than the layer declares.
+    #[error("{have} inputs given, it takes {want}")]
+    Inputs {
+        /// Inputs given.
+        have: usize,
+        /// Inputs declared.
+        want: usize,
+    },
+    /// The outputs declared, those of the plain layer and those made are not the same.
+    #[error("outputs of {declared:?} columns declared, {plain:?} meant, {made} made")]
+    Outputs {
+        /// Columns of each output declared.
+        declared: Vec<usize>,
+        /// Columns of each output of the plain layer.
+        plain: Vec<usize>,
+        /// Outputs of the encrypted layer.
+        made: usize,
+    },
+    /// An output at another level than declared.
+    #[error("an output at {have}, declared {want}")]
+    Level {
+        /// Its level.
+        have: Level,
+        /// The level declared.
+        want: Level,
+    },
+    /// The encrypted layer is not the plain one.
+    #[error("error {error:e} against the plain layer, tolerance {tolerance:e}")]
+    Difference {
+        /// Largest difference; NaN counts as the largest.
+        error: f64,
+        /// What was allowed.
+        tolerance: f64,
+    },
 }

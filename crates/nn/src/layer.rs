@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aegis_ckks::{Context, Evaluator, KeyGenerator, KeyRequest, Level, OpCounts, Params, Plaintext, Seed};
 
-use crate::{Content, CtTensor, Error, Layout, Result, Tensor, largest};
+use crate::{CheckFailure, Content, CtTensor, Error, Layout, Result, Tensor, largest};
 
 /// An input or output of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,9 +114,9 @@ pub fn check(
     inputs: &[&Tensor],
     tolerance: f64,
 ) -> Result<CheckReport> {
-    let fail = |reason: String| Err(Error::Check { layer: layer.name().into(), reason });
+    let fail = |failure| Err(Error::Check { layer: layer.name().into(), failure });
     if inputs.len() != layer.inputs().len() {
-        return fail(format!("{} inputs given, it takes {}", inputs.len(), layer.inputs().len()));
+        return fail(CheckFailure::Inputs { have: inputs.len(), want: layer.inputs().len() });
     }
     let keygen = KeyGenerator::new(ctx, Seed::new([7; 32]));
     let secret = keygen.secret_key();
@@ -133,16 +133,15 @@ pub fn check(
     let outputs = layer.forward(&ev, &encrypted.iter().collect::<Vec<_>>())?;
     let wanted = layer.plain(inputs)?;
     let declared: Vec<_> = layer.outputs().iter().map(|p| layer.layout().columns(p.content)).collect();
-    let meant: Vec<_> = wanted.iter().map(Tensor::cols).collect();
-    if outputs.len() != declared.len() || meant != declared {
-        let made = outputs.len();
-        return fail(format!("outputs of {declared:?} columns declared, {meant:?} meant, {made} made"));
+    let plain: Vec<_> = wanted.iter().map(Tensor::cols).collect();
+    if outputs.len() != declared.len() || plain != declared {
+        return fail(CheckFailure::Outputs { declared, plain, made: outputs.len() });
     }
     let mut report = CheckReport { max_error: 0.0, max_padding: 0.0, counts: ev.counts(), keys: n_keys };
     for ((port, got), want) in layer.outputs().iter().zip(&outputs).zip(&wanted) {
         let at = level.up(port.above);
         if let Some(block) = got.blocks().iter().find(|b| b.level() != at) {
-            return fail(format!("an output at {:?}, declared {at:?}", block.level()));
+            return fail(CheckFailure::Level { have: block.level(), want: at });
         }
         let slots = decrypt(ctx, &secret, got)?;
         let rows = layer.layout().unpack(port.content, &slots, want.rows())?;
@@ -155,7 +154,7 @@ pub fn check(
     if report.max_error <= tolerance {
         Ok(report)
     } else {
-        fail(format!("error {:e} against the plain layer, tolerance {tolerance:e}", report.max_error))
+        fail(CheckFailure::Difference { error: report.max_error, tolerance })
     }
 }
 

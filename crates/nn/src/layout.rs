@@ -1,6 +1,6 @@
 //! Where each value of a matrix sits in the slots: packing P3, token-slow.
 
-use crate::{Axis, Content, Error, MODEL, Result, Tensor};
+use crate::{Axis, Content, Error, MODEL, Result, Tensor, Unpackable};
 
 /// The token-slow packing of a Transformer's matrices (decision 0003).
 ///
@@ -23,26 +23,21 @@ impl Layout {
     /// feed-forward network, in `slots` slots. Slots, tokens and the head dimension are powers of two; a
     /// block must hold a head, and there must be at least as many tokens as coordinates in a head.
     pub fn new(slots: usize, tokens: usize, width: usize, heads: usize, intermediate: usize) -> Result<Self> {
-        let fail = |why: String| Err(Error::Layout(why));
+        let fail = |why| Err(Error::Layout(why));
         if heads == 0 || width == 0 || intermediate == 0 || !width.is_multiple_of(heads) {
-            return fail(format!("{width} features in {heads} heads, {intermediate} intermediate features"));
+            return fail(Unpackable::Features { width, heads, intermediate });
         }
         let head_dim = width / heads;
-        for (what, n) in [("slots", slots), ("padded tokens", tokens), ("the head dimension", head_dim)] {
-            if !n.is_power_of_two() {
-                return fail(format!("{what} = {n} is not a power of two"));
+        for (what, have) in [("slots", slots), ("padded tokens", tokens), ("the head dimension", head_dim)] {
+            if !have.is_power_of_two() {
+                return fail(Unpackable::PowerOfTwo { what, have });
             }
         }
         if tokens < head_dim {
-            return fail(format!(
-                "{tokens} padded tokens are fewer than the head dimension {head_dim}; pad further"
-            ));
+            return fail(Unpackable::FewTokens { tokens, head_dim });
         }
         if slots < tokens * head_dim {
-            let limit = slots / head_dim;
-            return fail(format!(
-                "{tokens} tokens of head dimension {head_dim} in {slots} slots; at most {limit}"
-            ));
+            return fail(Unpackable::ManyTokens { tokens, head_dim, slots, max: slots / head_dim });
         }
         Ok(Self { slots, tokens, width, heads, intermediate })
     }

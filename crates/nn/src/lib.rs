@@ -55,12 +55,13 @@ mod tensor;
 
 /// The series and inverses that calibrations describe, from [`aegis_circuits`].
 pub use aegis_circuits::{chebyshev, goldschmidt};
+pub use aegis_ckks::{ErrorKind, Excerpt};
 pub use calibration::{
     Bounds, Calibration, ExpPolynomial, GeluCalibration, InverseCalibration, LayerCalibration,
     NormCalibration, SoftmaxCalibration, TokenZero,
 };
 pub use encoder::{Affine, EncoderWeights, LayerWeights, Norm, Pooling, encoder};
-pub use error::{Error, Result};
+pub use error::{BadConstant, CheckFailure, Error, Result, Unpackable};
 pub use layer::{CheckReport, Layer, Port, ValidRange, check, decrypt, encrypt};
 pub use layers::{
     Attend, Exp, GammaBeta, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalize, Residual,

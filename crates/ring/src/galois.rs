@@ -31,6 +31,27 @@ impl Galois {
         self.0
     }
 
+    /// `(steps, conjugates)` such that this map is [`Galois::rotation`] by `steps`, and [`Galois::conjugation`] after it
+    /// where `conjugates`. The steps of least magnitude: in `(-N/4, N/4]`. `n` is a power of two.
+    ///
+    /// The discrete logarithm to base 5, a bit at a time: the powers of 5 are the residues that are 1 mod 4, and
+    /// `5^(2^i)` is `1 + 2^(i+2)` mod `2^(i+3)`.
+    pub fn to_rotation(self, n: usize) -> (i64, bool) {
+        let mask = (2 * n as u64) - 1;
+        let conjugates = self.0 & 3 == 3;
+        let mut rest = if conjugates { u64::from(self.0).wrapping_neg() } else { self.0.into() } & mask;
+        // `rest` becomes 1 when it is multiplied by `5^missing`: the steps are `-missing` mod N/2.
+        let (half, mut missing, mut power) = (n as i64 / 2, 0, 5);
+        for i in 0..n.ilog2().saturating_sub(1) {
+            if rest >> (i + 2) & 1 == 1 {
+                rest = (rest * power) & mask;
+                missing += 1 << i;
+            }
+            power = (power * power) & mask;
+        }
+        (if 2 * missing >= half { half - missing } else { -missing }, conjugates)
+    }
+
     /// First this map, then `next`.
     pub fn then(self, next: Self, n: usize) -> Self {
         Self((u64::from(self.0) * u64::from(next.0) % (2 * n as u64)) as u32)

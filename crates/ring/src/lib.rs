@@ -38,7 +38,7 @@ mod rns;
 
 pub use base_conv::BaseConv;
 pub use basis::{Basis, LimbId};
-pub use error::Error;
+pub use error::{Error, ErrorKind};
 pub use galois::Galois;
 pub use modulus::{MAX_PRIME, Modulus};
 pub use ntt::{Factor, NttTable, SHOUP_BITS, bit_reverse};

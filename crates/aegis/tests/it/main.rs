@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aegis::message::{self, Kind};
-use aegis::{Client, Error, Model, Server};
+use aegis::{Client, Error, ErrorKind, Model, Server};
 use aegis_ckks::{
     Ciphertext, Context, EvaluationKeys, Evaluator, KeyRequest, N16_B13_S40, Params, Seed,
     insecure_bootstrap_spec,
@@ -134,12 +134,14 @@ fn keys_queries_and_results_of_others_are_refused() {
     let encrypted = client.encrypt(&model, &query, &Seed::new([5; 32])).expect("a ciphertext");
     let blocks = || encrypted.blocks().to_vec();
 
-    let refused = server.check_keys(&others, &encrypted);
-    assert!(matches!(refused, Err(Error::ForeignKeys { what: "the query", .. })), "{refused:?}");
-    let refused = server.check_keys(&own, &encrypted);
+    let refused = server.check_request(&own.contents());
     assert!(matches!(refused, Err(Error::KeysMissing { tokens: 16 })), "{refused:?}");
-    let own = Arc::new(own);
-    assert!(server.evaluate(&own, &encrypted, &mut ()).is_err(), "keys that are missing are no keys");
+    let (own, others) = (Arc::new(own), Arc::new(others));
+    let refusal = |keys| server.evaluate(keys, &encrypted, &mut ()).map(drop).expect_err("other keys");
+    let (foreign, missing) = (refusal(&others), refusal(&own));
+    assert!(matches!(foreign, Error::ForeignKeys { what: "the query", .. }), "{foreign}");
+    assert!(matches!(missing, Error::Evaluation(aegis_nn::Error::MissingKeys)), "{missing}");
+    assert_eq!([foreign, missing].map(|e| e.kind()), [ErrorKind::KeySet; 2]);
 
     let ev = Evaluator::new(&ctx, own);
     let each = |change: &dyn Fn(&Ciphertext) -> aegis_ckks::Result<Ciphertext>| {
@@ -159,7 +161,7 @@ fn keys_queries_and_results_of_others_are_refused() {
     let refused = stranger.check(&query.shape, &blocks());
     assert!(matches!(refused, Err(Error::ForeignKeys { what: "the result", .. })), "{refused:?}");
     let refused = client.decrypt(&query.shape, &[]);
-    assert!(matches!(refused, Err(Error::OtherShape { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::OtherResult)), "{refused:?}");
 }
 
 /// A server answers queries of its own model and length, and is made for the slots of its parameters.
@@ -179,7 +181,7 @@ fn queries_of_another_model_or_length_are_refused() {
         let query = shorter.query("cat").expect("a query");
         let sent = client.query(&shorter, &query, &Seed::new([4; 32])).expect("a message");
         let refused = server.answer(&keys, &sent, &mut ()).map(drop);
-        assert!(matches!(refused, Err(Error::OtherShape { what: "the query", .. })), "{refused:?}");
+        assert!(matches!(refused, Err(Error::OtherLayout { have: 8, want: 16 })), "{refused:?}");
     }
     let encrypted = client.encrypt(&model, &model.query(TEXT).expect("a query"), &Seed::new([4; 32]));
     let encrypted = encrypted.expect("a ciphertext");
@@ -190,18 +192,39 @@ fn queries_of_another_model_or_length_are_refused() {
     assert!(matches!(refused, Err(Error::OtherModel { .. })), "{refused:?}");
 
     let wide = Model::new(bert, 2 * slots, 16).expect("a model");
-    assert!(matches!(Server::new(&ctx, wide).map(drop), Err(Error::OtherShape { what: "the model", .. })));
+    assert!(matches!(Server::new(&ctx, wide).map(drop), Err(Error::OtherSlots { .. })));
 }
 
-/// A failure of the device is nobody's input, wherever it was met.
+/// Whose fault an error is does not depend on how deep it was met, nor on what was said about it since.
 #[test]
-fn failures_of_a_device_are_told_from_refusals() {
-    let gone = || aegis_ckks::Error::from(aegis_hal::Error::Device("gone".into()));
-    let misuse = || aegis_ckks::Error::from(aegis_hal::Error::WrongDevice);
-    let nested = |e| Error::from(aegis_nn::Error::from(aegis_circuits::Error::from(e)));
-    assert!(aegis::is_of_device(&nested(gone())) && !aegis::is_of_device(&nested(misuse())));
-    assert!(aegis::is_of_device(&Error::from(gone())) && !aegis::is_of_device(&Error::from(misuse())));
-    let full = aegis_hal::Error::OutOfMemory { asked: 8, limit: None, live: 0 };
-    assert!(aegis::is_of_device(&aegis_ckks::Error::from(full)));
-    assert!(!aegis::is_of_device(&Error::NotAMessage));
+fn kinds_are_found_behind_other_errors() {
+    let deep = |e: aegis_hal::Error| {
+        let e = aegis_circuits::Error::from(aegis_ckks::Error::from(e));
+        Error::from(aegis_models::Error::from(aegis_nn::Error::from(e)))
+    };
+    let full = || aegis_hal::Error::OutOfMemory { asked: 8, limit: None, live: 0 };
+    assert_eq!(deep(full()).kind(), ErrorKind::Memory);
+    assert_eq!(deep(aegis_hal::Error::Device("gone".into())).kind(), ErrorKind::Device);
+    assert_eq!(deep(aegis_hal::Error::WrongDevice).kind(), ErrorKind::Input);
+    let block = Error::BadCiphertext { index: 0, source: full().into() };
+    assert_eq!(block.kind(), ErrorKind::Memory);
+    assert_eq!(Error::Version { have: 2, want: 1 }.kind(), ErrorKind::Unsupported);
+    let bug = Error::from(aegis_circuits::Error::NoResult { circuit: "a sum" });
+    assert_eq!(bug.kind(), ErrorKind::Bug);
+
+    #[derive(Debug)]
+    struct Said(Error);
+    impl std::fmt::Display for Said {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "while evaluating")
+        }
+    }
+    impl std::error::Error for Said {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    assert_eq!(aegis::kind_of(&Said(deep(full()))), Some(ErrorKind::Memory));
+    assert_eq!(aegis::kind_of(&full()), Some(ErrorKind::Memory));
+    assert_eq!(aegis::kind_of(&std::io::Error::other("gone")), None);
 }

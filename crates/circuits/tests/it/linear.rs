@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aegis_circuits::{Diagonals, LinearTransform};
+use aegis_circuits::{Diagonals, Error, InvalidCircuit, LinearTransform, Result};
 use aegis_ckks::{KeyRequest, Level, insecure_levelled_spec};
 use num_complex::Complex64;
 
@@ -123,17 +123,25 @@ fn every_declared_key_is_needed() {
 
 #[test]
 fn misuse_is_an_error() {
-    assert!(LinearTransform::new(1, 1, [1, 2], 2).is_err());
-    assert!(LinearTransform::new(1, 1, [0], 0).is_err());
-    assert!(LinearTransform::new(0, 1, [0], 1).is_err());
-    assert!(LinearTransform::new(1, 1, [], 1).is_err());
+    let refusal = |t: Result<LinearTransform>| match t.map(drop) {
+        Err(Error::Invalid(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refusal(LinearTransform::new(1, 1, [1, 2], 2)), InvalidCircuit::Stride(2));
+    assert_eq!(refusal(LinearTransform::new(1, 1, [0], 0)), InvalidCircuit::Stride(0));
+    let empty = |inputs, diagonals| InvalidCircuit::Empty { inputs, outputs: 1, diagonals };
+    assert_eq!(refusal(LinearTransform::new(0, 1, [0], 1)), empty(0, 1));
+    assert_eq!(refusal(LinearTransform::new(1, 1, [], 1)), empty(1, 0));
     let s = Setup::insecure(insecure_levelled_spec(9, 2));
     let t = LinearTransform::new(2, 1, [0], 1).unwrap();
     let ev = s.evaluator(&KeyRequest::new(s.ctx.params().n()));
     let d = Random { period: 1, zero: None };
     let (high, low) = (s.encrypt_real(&[1.0], Level(2)), s.encrypt_real(&[1.0], Level(1)));
-    assert!(t.apply(&ev, std::slice::from_ref(&high), &d).is_err());
-    assert!(t.apply(&ev, &[high.clone(), low], &d).unwrap_err().to_string().contains("inputs at levels"));
+    let refused = t.apply(&ev, std::slice::from_ref(&high), &d).unwrap_err();
+    assert!(matches!(refused, Error::Invalid(InvalidCircuit::Inputs { have: 1, want: 2 })), "{refused}");
+    let refused = t.apply(&ev, &[high.clone(), low], &d).unwrap_err();
+    assert!(matches!(refused, Error::Unaligned { left: Level(2), right: Level(1) }), "{refused}");
     let bottom = ev.drop_to(&high, Level(0)).unwrap();
-    assert!(t.apply(&ev, &[bottom.clone(), bottom], &d).unwrap_err().to_string().contains("takes 1 level"));
+    let refused = t.apply(&ev, &[bottom.clone(), bottom], &d).unwrap_err();
+    assert!(matches!(refused, Error::TooDeep { depth: 1, .. }), "{refused}");
 }

@@ -1,7 +1,9 @@
 //! Polynomials and inverses against `f64`, their depth, keys and counts.
 
-use aegis_circuits::{Polynomial, PolynomialCost, chebyshev, goldschmidt};
-use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, insecure_levelled_spec};
+use aegis_circuits::{
+    Error, ErrorKind, InvalidCircuit, Polynomial, PolynomialCost, Result, chebyshev, goldschmidt,
+};
+use aegis_ckks::{Ciphertext, Evaluator, KeyPurpose, KeyRequest, Level, insecure_levelled_spec};
 
 use crate::setup::{Setup, complex, distance, uniform};
 
@@ -85,11 +87,17 @@ fn degenerate_polynomials() {
     run(&Polynomial::chebyshev([0.25], (-1.0, 1.0)).unwrap(), 1, &uniform(8, 1));
     run(&Polynomial::chebyshev([0.0], (-2.0, 1.0)).unwrap(), 1, &uniform(8, 1));
     run(&Polynomial::chebyshev((0..17).map(|k| f64::from(k == 16)), (-1.0, 1.0)).unwrap(), 5, &uniform(8, 1));
-    assert!(Polynomial::chebyshev([f64::NAN], (-1.0, 1.0)).is_err());
-    assert!(Polynomial::chebyshev([1.0, 1.0], (1.0, -1.0)).is_err());
-    assert!(Polynomial::by_class(&[vec![1.0]], vec![0, 0, 0], (-1.0, 1.0)).is_err(), "a period of three");
-    assert!(Polynomial::by_class(&[vec![1.0]], vec![], (-1.0, 1.0)).is_err(), "no slots");
-    assert!(Polynomial::by_class(&[vec![1.0]], vec![0, 1], (-1.0, 1.0)).is_err(), "a class of none");
+    let refusal = |p: Result<Polynomial>| match p.map(drop) {
+        Err(Error::Invalid(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refusal(Polynomial::chebyshev([f64::NAN], (-1.0, 1.0))), InvalidCircuit::Coefficient);
+    let range = InvalidCircuit::Range { low: 1.0, high: -1.0 };
+    assert_eq!(refusal(Polynomial::chebyshev([1.0, 1.0], (1.0, -1.0))), range);
+    let classes = |classes| refusal(Polynomial::by_class(&[vec![1.0]], classes, (-1.0, 1.0)));
+    assert_eq!(classes(vec![0, 0, 0]), InvalidCircuit::Period(3));
+    assert_eq!(classes(vec![]), InvalidCircuit::Period(0));
+    assert_eq!(classes(vec![0, 1]), InvalidCircuit::Class { class: 1, count: 1 });
     // A class that no slot has does not count.
     let same = Polynomial::by_class(&[vec![0.0, 2.0], vec![0.0, 0.0, 1.0]], vec![0, 0], (-1.0, 1.0)).unwrap();
     assert_eq!(same.degree(), 1);
@@ -101,11 +109,19 @@ fn a_missing_key_or_level_is_an_error() {
     let cube = Polynomial::interpolate(|x| x * x * x, 3, (-1.0, 1.0)).unwrap();
     let x = s.encrypt_real(&[0.5], Level(3));
     let without = s.evaluator(&KeyRequest::new(s.ctx.params().n()));
-    assert!(cube.evaluate(&without, &x).unwrap_err().to_string().contains("relinearization"));
+    let refused = cube.evaluate(&without, &x).unwrap_err();
+    let missing = |e: &Error| {
+        let Error::Ckks(aegis_ckks::Error::MissingKey { what, .. }) = e else { return false };
+        *what == KeyPurpose::Relinearization
+    };
+    assert!(missing(&refused), "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::KeySet);
     let low = s.evaluator(&cube.keys(s.ctx.params(), Level(2)));
-    assert!(cube.evaluate(&low, &x).is_err());
+    assert!(missing(&cube.evaluate(&low, &x).unwrap_err()));
     let x = low.drop_to(&x, Level(1)).unwrap();
-    assert!(cube.evaluate(&low, &x).unwrap_err().to_string().contains("takes 2 levels"));
+    let refused = cube.evaluate(&low, &x).unwrap_err();
+    assert!(matches!(refused, Error::TooDeep { depth: 2, have: Level(1), .. }), "{refused}");
+    assert_eq!(Error::NoResult { circuit: "a cube" }.kind(), ErrorKind::Bug);
 }
 
 #[test]

@@ -91,11 +91,7 @@ impl KeyGenerator {
             (false, _) => None,
             (true, Some(spec)) => Some(self.encapsulation(secret, spec.ephemeral_weight)?),
             (true, None) => {
-                return Err(crate::ParamsError::Inconsistent(format!(
-                    "{} has no bootstrapping",
-                    params.name()
-                ))
-                .into());
+                return Err(crate::Error::NoBootstrapping { params: params.name().to_owned() });
             }
         };
         Ok(EvaluationKeys { id: secret.id, n: params.n(), relinearization, galois, encapsulation })

@@ -2,62 +2,68 @@
 
 use aegis_ring::{Basis, Rns, primes::nearest_ntt_prime};
 
-use super::ParamsError;
+use super::{Contradiction, ParamsError};
 use crate::{BootstrapSpec, ParamsSpec};
 
 /// Most limbs of a chain: twice what the largest ring has room for at 128 bits.
-const MAX_LIMBS: u64 = 256;
+pub(super) const MAX_LIMBS: u64 = 256;
 
 /// Checks every number before anything is computed from it: a set may come from a file.
 pub(super) fn check_spec(spec: &ParamsSpec) -> Result<(), ParamsError> {
-    let fail = |why: String| Err(ParamsError::Inconsistent(why));
+    let fail = |why| Err(ParamsError::Inconsistent(why));
+    if !(1..=64).contains(&spec.name.len()) || !spec.name.bytes().all(|b| b.is_ascii_graphic()) {
+        return fail(Contradiction::Name);
+    }
     if !(4..=17).contains(&spec.log_n) {
-        return fail(format!("log_n = {} is outside 4..=17", spec.log_n));
+        return fail(Contradiction::Degree { log_n: spec.log_n });
     }
     let levels: u64 = spec.levels.iter().map(|l| u64::from(l.count)).sum();
     let limbs: u64 =
         spec.levels.iter().map(|l| u64::from(l.count).saturating_mul(l.limb_bits.len() as u64)).sum();
     if limbs > MAX_LIMBS || levels > limbs || !(1..=32).contains(&spec.special_count) {
-        return fail(format!(
-            "{levels} levels of {limbs} limbs and {} special primes; at most {MAX_LIMBS} limbs, at least one a level, and \
-             1 to 32 special primes are possible",
-            spec.special_count
-        ));
+        return fail(Contradiction::Chain { levels, limbs, special: spec.special_count });
     }
     if spec.levels.iter().any(|l| l.limb_bits.is_empty()) {
-        return fail("a level without limbs".into());
+        return fail(Contradiction::EmptyLevel);
     }
-    let min_bits = spec.log_n + 4;
+    let min = spec.log_n + 4;
     let bits = spec.levels.iter().flat_map(|l| l.limb_bits.iter().copied());
-    for b in bits.chain([spec.base_bits, spec.special_bits]) {
-        if !(min_bits..=50).contains(&b) {
-            return fail(format!("a prime of {b} bits; primes have {min_bits} to 50 bits at this ring"));
+    for bits in bits.chain([spec.base_bits, spec.special_bits]) {
+        if !(min..=50).contains(&bits) {
+            return fail(Contradiction::PrimeBits { bits, min });
         }
     }
     if !(1..=100).contains(&spec.scale_log2) {
-        return fail(format!("a scale of 2^{}; it is 2^1 to 2^100", spec.scale_log2));
+        return fail(Contradiction::Scale { scale_log2: spec.scale_log2 });
     }
-    let special = spec.special_bits * spec.special_count;
-    if spec.digit_bits < spec.base_bits || spec.digit_bits > special {
-        return fail(format!("digits of {} bits under a P of {special} bits", spec.digit_bits));
+    let (digit_bits, base_bits) = (spec.digit_bits, spec.base_bits);
+    let special_bits = spec.special_bits * spec.special_count;
+    if digit_bits < base_bits || digit_bits > special_bits {
+        return fail(Contradiction::Digits { digit_bits, base_bits, special_bits });
     }
-    spec.bootstrap.as_ref().map_or(Ok(()), |b| check_bootstrap(b, spec.log_n, levels))
+    match spec.bootstrap.as_ref().and_then(|b| bootstrap_fault(b, spec.log_n, levels)) {
+        Some(why) => fail(why),
+        None => Ok(()),
+    }
 }
 
-fn check_bootstrap(b: &BootstrapSpec, log_n: u32, levels: u64) -> Result<(), ParamsError> {
+fn bootstrap_fault(b: &BootstrapSpec, log_n: u32, levels: u64) -> Option<Contradiction> {
     let taken: u64 = [b.slots_to_coeffs, b.eval_mod, b.coeffs_to_slots].map(u64::from).iter().sum();
-    let possible = taken < levels
-        && b.slots_to_coeffs > 0
-        && b.coeffs_to_slots > 0
-        && (1..=1 << log_n).contains(&b.ephemeral_weight)
-        && (1..=1 << 10).contains(&b.range)
-        && b.double_angles <= 8
-        && (1..=255).contains(&b.degree)
-        && (1..=40).contains(&b.message_ratio_log2);
-    if possible {
-        return Ok(());
+    if taken >= levels {
+        return Some(Contradiction::BootstrapLevels { taken, levels });
     }
-    Err(ParamsError::Inconsistent(format!("bootstrapping with {b:?} in {levels} levels at N = 2^{log_n}")))
+    [
+        ("slots_to_coeffs", b.slots_to_coeffs, 1, MAX_LIMBS as u32),
+        ("coeffs_to_slots", b.coeffs_to_slots, 1, MAX_LIMBS as u32),
+        ("ephemeral_weight", b.ephemeral_weight, 1, 1 << log_n),
+        ("range", b.range, 1, 1 << 10),
+        ("double_angles", b.double_angles, 0, 8),
+        ("degree", b.degree, 1, 255),
+        ("message_ratio_log2", b.message_ratio_log2, 1, 40),
+    ]
+    .into_iter()
+    .find(|&(_, value, min, max)| !(min..=max).contains(&value))
+    .map(|(field, value, min, max)| Contradiction::Bootstrap { field, value, min, max })
 }
 
 /// Fails where the primes there are cannot keep the scale at the levels of computation.
@@ -65,10 +71,10 @@ fn check_scales(canonical: &[f64], scale_log2: u32) -> Result<(), ParamsError> {
     let drift = |scale: &f64| (scale.log2() - f64::from(scale_log2)).abs();
     match canonical.iter().find(|s| drift(s).is_nan() || drift(s) > 1.0) {
         None => Ok(()),
-        Some(scale) => Err(ParamsError::Inconsistent(format!(
-            "a scale of 2^{:.1} where 2^{scale_log2} should be kept",
-            scale.log2()
-        ))),
+        Some(scale) => {
+            let (scale_log2, nominal_log2) = (scale.log2(), scale_log2);
+            Err(ParamsError::Inconsistent(Contradiction::Drift { scale_log2, nominal_log2 }))
+        }
     }
 }
 

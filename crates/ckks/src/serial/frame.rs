@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use aegis_ring::Basis;
 
-use crate::{Context, Error, KeyId, Level, Params, ParamsSpec, Result};
+use crate::{Context, Damage, Error, InvalidFile, KeyId, Level, Params, ParamsError, ParamsSpec, Result};
 
 const MAGIC: [u8; 5] = *b"AEGIS";
 /// 2: keys and key identities are bound to their parameters.
@@ -12,19 +12,26 @@ const VERSION: u16 = 2;
 /// No parameter set is near this long; a longer one is not read into memory.
 const MAX_SPEC_BYTES: usize = 4096;
 
-/// What a file holds.
+/// What a file or a message of this crate holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[repr(u8)]
-pub(super) enum Kind {
+pub enum FileKind {
+    /// A [`SecretKey`](crate::SecretKey).
     SecretKey = 1,
+    /// A [`PublicKey`](crate::PublicKey).
     PublicKey = 2,
+    /// [`EvaluationKeys`](crate::EvaluationKeys).
     EvaluationKeys = 3,
+    /// A [`Ciphertext`](crate::Ciphertext).
     Ciphertext = 4,
+    /// [`Params`].
     Params = 5,
 }
 
-impl Kind {
-    pub(super) fn name(self) -> &'static str {
+impl FileKind {
+    /// What to call it: "the secret key".
+    pub fn name(self) -> &'static str {
         match self {
             Self::SecretKey => "the secret key",
             Self::PublicKey => "the public key",
@@ -41,6 +48,11 @@ impl Kind {
     }
 }
 
+/// What the bytes hold, by the first six of them; `None` if nothing of this crate. The rest may be damaged.
+pub fn file_kind(bytes: &[u8]) -> Option<FileKind> {
+    FileKind::from_byte(*bytes.strip_prefix(&MAGIC)?.first()?)
+}
+
 /// Writes and hashes.
 pub(super) struct Sink<W> {
     inner: W,
@@ -48,10 +60,9 @@ pub(super) struct Sink<W> {
 }
 
 impl<W: Write> Sink<W> {
-    pub(super) fn open(inner: W, kind: Kind, params: &Params, id: KeyId) -> Result<Self> {
+    pub(super) fn open(inner: W, kind: FileKind, params: &Params, id: KeyId) -> Result<Self> {
         let mut sink = Self { inner, hash: blake3::Hasher::new() };
-        let spec = postcard::to_stdvec(params.spec())
-            .map_err(|e| Error::Format { what: "the parameter set", reason: e.to_string() })?;
+        let spec = postcard::to_stdvec(params.spec()).map_err(ParamsError::Unwritable)?;
         sink.put(&MAGIC)?;
         sink.put(&[kind as u8])?;
         sink.put(&VERSION.to_le_bytes())?;
@@ -114,55 +125,51 @@ pub(super) struct Source<R> {
 
 impl<R: Read> Source<R> {
     /// The header: spec and parameter digest, then the reader at the key set.
-    pub(super) fn header(inner: R, kind: Option<Kind>) -> Result<(Self, ParamsSpec, [u8; 32])> {
-        let what = kind.map_or("the file", Kind::name);
+    pub(super) fn header(inner: R, kind: Option<FileKind>) -> Result<(Self, ParamsSpec, [u8; 32])> {
+        let what = kind.map_or("the file", FileKind::name);
         let mut source = Self { inner, hash: blake3::Hasher::new(), what };
         if source.take::<5>()? != MAGIC {
-            return Err(source.refuse("it is not a file of aegis, or damaged; pass the right file"));
+            return Err(source.refuse(InvalidFile::NotOurs));
         }
-        let found = Kind::from_byte(source.take::<1>()?[0]);
+        let found = FileKind::from_byte(source.take::<1>()?[0]);
         if found.is_none() || kind.is_some_and(|k| found != Some(k)) {
-            let holds = found.map_or("something unknown", Kind::name);
-            return Err(source.refuse(&format!("the file holds {holds}; pass the right file")));
+            return Err(source.refuse(InvalidFile::OtherKind(found)));
         }
         let version = u16::from_le_bytes(source.take()?);
         if version != VERSION {
-            let reason =
-                format!("version {version}, this program reads version {VERSION}; use the matching release");
-            return Err(source.refuse(&reason));
+            return Err(source.refuse(InvalidFile::Version { have: version, want: VERSION }));
         }
         let length = u32::from_le_bytes(source.take()?) as usize;
         if length > MAX_SPEC_BYTES {
-            return Err(source.refuse("its header is damaged; make or copy it again"));
+            return Err(source.damaged(Damage::Header));
         }
         let spec = source.take_bytes(length)?;
-        let spec = postcard::from_bytes(&spec)
-            .map_err(|_| source.refuse("its parameter set is damaged; make or copy it again"))?;
+        let spec = postcard::from_bytes(&spec).map_err(|_| source.damaged(Damage::Spec))?;
         let digest = source.take()?;
         Ok((source, spec, digest))
     }
 
-    pub(super) fn open(inner: R, kind: Kind, params: &Params) -> Result<(Self, KeyId)> {
+    pub(super) fn open(inner: R, kind: FileKind, params: &Params) -> Result<(Self, KeyId)> {
         let (mut source, spec, digest) = Self::header(inner, Some(kind))?;
         if digest != params.digest() {
-            let reason = format!(
-                "it was made for the preset {}, expected {}; use one set of keys",
-                spec.name,
-                params.name()
-            );
-            return Err(source.refuse(&reason));
+            let (have, want) = (spec.name.into_owned(), params.name().to_owned());
+            return Err(source.refuse(InvalidFile::OtherParams { have, want }));
         }
         let id = KeyId(source.take()?);
         Ok((source, id))
     }
 
-    pub(super) fn refuse(&self, reason: &str) -> Error {
-        Error::Format { what: self.what, reason: reason.into() }
+    fn refuse(&self, fault: InvalidFile) -> Error {
+        Error::Format { what: self.what, fault }
+    }
+
+    pub(super) fn damaged(&self, damage: Damage) -> Error {
+        self.refuse(InvalidFile::Damaged(damage))
     }
 
     pub(super) fn read_exact(&mut self, bytes: &mut [u8]) -> Result<()> {
         self.inner.read_exact(bytes).map_err(|e| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => self.refuse("it is truncated; make or copy it again"),
+            std::io::ErrorKind::UnexpectedEof => self.damaged(Damage::Truncated),
             _ => e.into(),
         })?;
         self.hash.update(bytes);
@@ -192,9 +199,7 @@ impl<R: Read> Source<R> {
                 word[..width].copy_from_slice(residue);
                 let word = u64::from_le_bytes(word);
                 if word >= q {
-                    return Err(
-                        self.refuse("a residue is out of range: the file is damaged; make or copy it again")
-                    );
+                    return Err(self.damaged(Damage::Residue));
                 }
                 words.push(word);
             }
@@ -205,9 +210,7 @@ impl<R: Read> Source<R> {
     pub(super) fn take_level(&mut self, params: &Params) -> Result<Level> {
         let level = Level(u32::from_le_bytes(self.take()?));
         if level > params.max_level() {
-            return Err(self.refuse(
-                "its level is above the top of the chain: the file is damaged; make or copy it again",
-            ));
+            return Err(self.damaged(Damage::Level));
         }
         Ok(level)
     }
@@ -216,14 +219,12 @@ impl<R: Read> Source<R> {
     pub(super) fn close(mut self) -> Result<()> {
         let want = *self.hash.finalize().as_bytes();
         if self.take::<32>()? != want {
-            return Err(
-                self.refuse("its checksum does not match: the file is damaged; make or copy it again")
-            );
+            return Err(self.damaged(Damage::Checksum));
         }
         let mut more = [0];
         match self.inner.read(&mut more)? {
             0 => Ok(()),
-            _ => Err(self.refuse("bytes follow its end: the file is damaged; make or copy it again")),
+            _ => Err(self.damaged(Damage::Trailing)),
         }
     }
 }

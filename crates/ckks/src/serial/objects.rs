@@ -7,23 +7,23 @@ use aegis_hal::{HostData, Poly, Shape};
 use aegis_ring::{Basis, Galois};
 use zeroize::Zeroizing;
 
-use super::frame::{Kind, Sink, Source, residue_bytes};
+use super::frame::{FileKind, Sink, Source, residue_bytes};
 use crate::keys::{SwitchingKey, uniform_halves};
 use crate::{
-    Ciphertext, Context, EncapsulationKeys, Error, EvaluationKeys, KeyId, KeyRequest, Level, Params,
-    ParamsSpec, PublicKey, Result, SecretKey, Seed,
+    Ciphertext, Context, Damage, EncapsulationKeys, Error, EvaluationKeys, InvalidFile, KeyId, KeyRequest,
+    Level, Params, ParamsSpec, PublicKey, Result, SecretKey, Seed,
 };
 
 impl Params {
     /// Writes the set, for a program that makes keys elsewhere.
     pub fn write(&self, writer: impl Write) -> Result<()> {
         // A set belongs to no key.
-        Sink::open(writer, Kind::Params, self, KeyId([0; 16]))?.close()
+        Sink::open(writer, FileKind::Params, self, KeyId([0; 16]))?.close()
     }
 
     /// Reads what [`Params::write`] wrote and checks it anew: a set below 128 bits of security is refused.
     pub fn read(reader: impl Read) -> Result<Self> {
-        let (mut source, spec, digest) = Source::header(reader, Some(Kind::Params))?;
+        let (mut source, spec, digest) = Source::header(reader, Some(FileKind::Params))?;
         let _no_key: [u8; 16] = source.take()?;
         let what = source.what;
         source.close()?;
@@ -31,9 +31,7 @@ impl Params {
         if params.digest() == digest {
             return Ok(params);
         }
-        let reason =
-            "this release builds another chain from them; make the keys again with one release".into();
-        Err(Error::Format { what, reason })
+        Err(Error::Format { what, fault: InvalidFile::OtherChain })
     }
 }
 
@@ -46,7 +44,7 @@ impl SecretKey {
     /// Writes the secret itself. The caller keeps the file private, and the writer unbuffered: the secret is wiped here
     /// after use, a buffer is not.
     pub fn write(&self, ctx: &Context, writer: impl Write) -> Result<()> {
-        let mut sink = Sink::open(writer, Kind::SecretKey, ctx.params(), self.id)?;
+        let mut sink = Sink::open(writer, FileKind::SecretKey, ctx.params(), self.id)?;
         let bytes: Zeroizing<Vec<u8>> =
             Zeroizing::new(self.coefficients.iter().map(|c| (*c + 1) as u8).collect());
         sink.put(&bytes)?;
@@ -55,18 +53,16 @@ impl SecretKey {
 
     /// Reads what [`SecretKey::write`] wrote, best from an unbuffered reader.
     pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
-        let (mut source, id) = Source::open(reader, Kind::SecretKey, ctx.params())?;
+        let (mut source, id) = Source::open(reader, FileKind::SecretKey, ctx.params())?;
         let mut bytes = Zeroizing::new(vec![0; ctx.params().n()]);
         source.read_exact(&mut bytes)?;
         if bytes.iter().any(|b| *b > 2) {
-            return Err(
-                source.refuse("a coefficient is not ternary: the file is damaged; restore it from a copy")
-            );
+            return Err(source.damaged(Damage::Coefficient));
         }
         let coefficients = Zeroizing::new(bytes.iter().map(|b| i64::from(*b) - 1).collect());
         let key = Self::new(ctx.params(), coefficients);
         if key.id != id {
-            return Err(source.refuse("its identity is not that of the key in it; restore it from a copy"));
+            return Err(source.damaged(Damage::Identity));
         }
         source.close()?;
         Ok(key)
@@ -76,7 +72,7 @@ impl SecretKey {
 impl PublicKey {
     /// Writes the key: one polynomial and a seed.
     pub fn write(&self, ctx: &Context, writer: impl Write) -> Result<()> {
-        let mut sink = Sink::open(writer, Kind::PublicKey, ctx.params(), self.id)?;
+        let mut sink = Sink::open(writer, FileKind::PublicKey, ctx.params(), self.id)?;
         sink.put(self.seed.bytes())?;
         sink.put_residues(ctx, self.poly.slice(0, 1), self.poly.basis())?;
         sink.close()
@@ -84,7 +80,7 @@ impl PublicKey {
 
     /// Reads what [`PublicKey::write`] wrote.
     pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
-        let (mut source, id) = Source::open(reader, Kind::PublicKey, ctx.params())?;
+        let (mut source, id) = Source::open(reader, FileKind::PublicKey, ctx.params())?;
         let seed = Seed::new(source.take()?);
         let basis = ctx.params().basis(ctx.params().fresh_level()).clone();
         let poly = take_pairs(&mut source, ctx, &basis, 1, &seed)?;
@@ -125,7 +121,7 @@ const TO_DENSE: u8 = 4;
 impl EvaluationKeys {
     /// Writes all keys, each cut to its level, uniform halves as seeds.
     pub fn write(&self, ctx: &Context, writer: impl Write) -> Result<()> {
-        let mut sink = Sink::open(writer, Kind::EvaluationKeys, ctx.params(), self.id)?;
+        let mut sink = Sink::open(writer, FileKind::EvaluationKeys, ctx.params(), self.id)?;
         let mut put = |tag: u8, map: u32, key: &SwitchingKey| -> Result<()> {
             sink.put(&[tag])?;
             sink.put(&map.to_le_bytes())?;
@@ -150,7 +146,7 @@ impl EvaluationKeys {
 
     /// Reads what [`EvaluationKeys::write`] wrote.
     pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
-        let (mut source, id) = Source::open(reader, Kind::EvaluationKeys, ctx.params())?;
+        let (mut source, id) = Source::open(reader, FileKind::EvaluationKeys, ctx.params())?;
         let mut keys = Self {
             id,
             n: ctx.params().n(),
@@ -180,7 +176,7 @@ impl EvaluationKeys {
     /// nor checked. Fails unless the file ends just behind the last entry's checksum, so that a caller knows from a few
     /// kilobytes what [`EvaluationKeys::read`] will ask of memory.
     pub fn inventory(params: &Params, reader: impl Read + Seek) -> Result<KeyRequest> {
-        let (mut source, _) = Source::open(reader, Kind::EvaluationKeys, params)?;
+        let (mut source, _) = Source::open(reader, FileKind::EvaluationKeys, params)?;
         let mut request = KeyRequest::new(params.n());
         each_entry(&mut source, params, |source, entry| {
             let row: usize = entry.basis.iter().map(|limb| residue_bytes(params, limb)).sum();
@@ -196,7 +192,7 @@ impl EvaluationKeys {
         })?;
         let end = source.inner.stream_position()?.saturating_add(blake3::OUT_LEN as u64);
         if source.inner.seek(SeekFrom::End(0))? != end {
-            return Err(source.refuse("its length is not that of its entries; make or copy it again"));
+            return Err(source.damaged(Damage::Length));
         }
         Ok(request)
     }
@@ -229,12 +225,12 @@ fn each_entry<R: Read>(
     let mut seen = BTreeSet::new();
     while let Some(entry) = take_entry(source, params)? {
         if !seen.insert(entry.purpose) {
-            return Err(source.refuse("a key appears twice: the file is damaged; make or copy it again"));
+            return Err(source.damaged(Damage::RepeatedKey));
         }
         visit(source, entry)?;
     }
     if seen.contains(&Purpose::ToSparse) != seen.contains(&Purpose::ToDense) {
-        return Err(source.refuse("one of its two encapsulation keys is missing; make it again"));
+        return Err(source.damaged(Damage::HalfEncapsulation));
     }
     Ok(())
 }
@@ -250,16 +246,11 @@ fn take_entry<R: Read>(source: &mut Source<R>, params: &Params) -> Result<Option
         // No one makes a key for the map that changes nothing, and no request counts it.
         GALOIS => match Galois::from_exponent(map, params.n()) {
             Some(map) if map != Galois::IDENTITY => Purpose::Galois(map),
-            _ => {
-                return Err(source
-                    .refuse("a Galois exponent is even or 1: the file is damaged; make or copy it again"));
-            }
+            _ => return Err(source.damaged(Damage::Galois)),
         },
         TO_SPARSE => Purpose::ToSparse,
         TO_DENSE => Purpose::ToDense,
-        _ => {
-            return Err(source.refuse("an entry of unknown kind: the file is damaged; make or copy it again"));
-        }
+        _ => return Err(source.damaged(Damage::Entry)),
     };
     let level = source.take_level(params)?;
     // A bootstrap uses the two encapsulation keys at the ends of the chain and nowhere else.
@@ -269,7 +260,7 @@ fn take_entry<R: Read>(source: &mut Source<R>, params: &Params) -> Result<Option
         _ => None,
     };
     if fixed.is_some_and(|fixed| fixed != level) {
-        return Err(source.refuse("an encapsulation key has the wrong level; make the keys again"));
+        return Err(source.damaged(Damage::EncapsulationLevel));
     }
     let seed = Seed::new(source.take()?);
     let (basis, count) = match purpose {
@@ -282,7 +273,7 @@ fn take_entry<R: Read>(source: &mut Source<R>, params: &Params) -> Result<Option
 impl Ciphertext {
     /// Writes the ciphertext with the limbs of its level.
     pub fn write(&self, ctx: &Context, writer: impl Write) -> Result<()> {
-        let mut sink = Sink::open(writer, Kind::Ciphertext, ctx.params(), self.key_id())?;
+        let mut sink = Sink::open(writer, FileKind::Ciphertext, ctx.params(), self.key_id())?;
         sink.put(&self.level().0.to_le_bytes())?;
         sink.put(&self.scale().to_le_bytes())?;
         sink.put_residues(ctx, self.poly().view(), ctx.params().basis(self.level()))?;
@@ -291,12 +282,12 @@ impl Ciphertext {
 
     /// Reads what [`Ciphertext::write`] wrote.
     pub fn read(ctx: &Context, reader: impl Read) -> Result<Self> {
-        let (mut source, id) = Source::open(reader, Kind::Ciphertext, ctx.params())?;
+        let (mut source, id) = Source::open(reader, FileKind::Ciphertext, ctx.params())?;
         let level = source.take_level(ctx.params())?;
         let scale = f64::from_le_bytes(source.take()?);
         // A message of one fits the modulus.
         if !(scale >= 1.0 && scale.log2() + 1.0 < ctx.params().log2_modulus(level)) {
-            return Err(source.refuse("its scale makes no sense: the file is damaged; make or copy it again"));
+            return Err(source.damaged(Damage::Scale));
         }
         let basis = ctx.params().basis(level).clone();
         let mut words = vec![];

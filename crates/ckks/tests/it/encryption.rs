@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use aegis_ckks::{
-    Context, Error, KeyGenerator, Level, N14_L6_S40, Params, Plaintext, Seed, insecure_bootstrap_spec,
-    insecure_levelled_spec,
+    Context, Error, KeyGenerator, Level, N14_L6_S40, Params, Plaintext, Seed, Unencodable,
+    insecure_bootstrap_spec, insecure_levelled_spec,
 };
 use aegis_hal::{HostData, Kernel, Poly, Shape};
 use num_complex::Complex64;
@@ -185,9 +185,18 @@ fn nothing_prints_a_secret() {
 fn wrong_inputs_are_named() {
     let t = Setup::new(insecure_levelled_spec(6, 2), |r, _| r);
     let encode = |v: &[Complex64], level| Plaintext::encode(&t.ctx, v, 40f64.exp2(), Level(level));
-    assert!(matches!(encode(&random_values(3, SEED), 0), Err(Error::Encoding(_))));
-    assert!(matches!(encode(&[Complex64::new(f64::NAN, 0.0)], 0), Err(Error::Encoding(_))));
-    assert!(matches!(encode(&[Complex64::new(1e12, 0.0)], 0), Err(Error::Encoding(_))));
+    assert!(matches!(
+        encode(&random_values(3, SEED), 0),
+        Err(Error::Encoding(Unencodable::Length { have: 3, .. }))
+    ));
+    assert!(matches!(
+        encode(&[Complex64::new(f64::NAN, 0.0)], 0),
+        Err(Error::Encoding(Unencodable::TooLarge { .. }))
+    ));
+    assert!(matches!(
+        encode(&[Complex64::new(1e12, 0.0)], 0),
+        Err(Error::Encoding(Unencodable::TooLarge { .. }))
+    ));
     assert!(matches!(encode(&random_values(4, SEED), 9), Err(Error::LevelTooHigh { .. })));
 
     let ct = t.encrypt(&random_values(32, SEED));

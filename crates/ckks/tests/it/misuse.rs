@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use aegis_ckks::{
-    Ciphertext, Error, Evaluator, Extended, KeyGenerator, KeyPurpose, KeyRequest, Level, ParamsError,
-    Plaintext, Result, Seed, Weights, insecure_bootstrap_spec, insecure_levelled_spec,
+    Ciphertext, Error, ErrorKind, Evaluator, Extended, KeyGenerator, KeyPurpose, KeyRequest, Level,
+    ParamsError, Plaintext, Result, Seed, Unencodable, Weights, insecure_bootstrap_spec,
+    insecure_levelled_spec,
 };
 use aegis_ring::Galois;
 use num_complex::Complex64;
@@ -154,19 +155,50 @@ fn missing_keys() {
             ("rotate_all_extended", t.ev.rotate_all_extended(std::slice::from_ref(&x), &[map]).map(drop)),
             ("rotate_extended", t.ev.rotate_extended(&ext, map).map(drop)),
         ];
-        let galois = KeyPurpose::Galois(map);
-        all_fail(cases, |e| matches!(e, Error::MissingKey { what, level: TOP } if *what == galois));
+        let rotation = KeyPurpose::Rotation(map.to_rotation(n).0);
+        all_fail(cases, |e| matches!(e, Error::MissingKey { what, level: TOP } if *what == rotation));
     }
     assert!(t.ev.rotate(&t.ev.drop_to(&x, Level(1)).unwrap(), 4).is_ok());
-    let conjugation = KeyPurpose::Galois(Galois::conjugation(n));
     let refused = bare.ev.conjugate(&y);
-    assert!(matches!(refused, Err(Error::MissingKey { what, level: TOP }) if what == conjugation));
+    assert!(matches!(refused, Err(Error::MissingKey { what: KeyPurpose::Conjugation, level: TOP })));
+    let both = Galois::rotation(-3, n).then(Galois::conjugation(n), n);
+    let what = KeyPurpose::RotationAndConjugation(-3);
+    assert!(matches!(bare.ev.apply_galois(&y, both), Err(Error::MissingKey { what: w, .. }) if w == what));
 
     let boot = Setup::new(insecure_bootstrap_spec(6), |r, _| r);
     let refused = boot.ev.mod_raise(&boot.encrypt_at(&random_values(32, SEED), Level(0)));
     assert!(matches!(refused, Err(Error::MissingKey { what: KeyPurpose::Encapsulation, .. })));
     let asked = t.generator.evaluation_keys(&t.secret, &KeyRequest::new(n).encapsulation());
-    assert!(matches!(asked, Err(Error::Params(ParamsError::Inconsistent(_)))));
+    assert!(matches!(asked, Err(Error::NoBootstrapping { .. })));
+    assert_eq!(asked.err().map(|e| e.kind()), Some(ErrorKind::Unsupported));
+}
+
+/// It said "the Galois map X -> X^125 at level Level(3)".
+#[test]
+fn a_missing_rotation_is_named_in_steps() {
+    let t = setup();
+    let x = t.encrypt(&random_values(32, SEED));
+    let refused = t.ev.rotate(&x, 3).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "no switching key for rotation by 3 at level 3; declare it in the KeyRequest"
+    );
+    assert_eq!(refused.kind(), ErrorKind::KeySet);
+    let refused = t.ev.add(&x, &t.ev.reinterpret(&x, 2.0 * x.scale()).unwrap()).unwrap_err();
+    let words = "scales 2^40.00 and 2^41.00 at level 3 do not match";
+    assert!(refused.to_string().starts_with(words), "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::Input);
+}
+
+/// What is behind an error decides whose fault it is.
+#[test]
+fn kinds_reach_through_sources() {
+    let full = aegis_hal::Error::OutOfMemory { asked: 8, limit: None, live: 0 };
+    assert_eq!(Error::from(full).kind(), ErrorKind::Memory);
+    assert_eq!(Error::from(aegis_hal::Error::Device("gone".into())).kind(), ErrorKind::Device);
+    assert_eq!(Error::from(std::io::Error::other("a broken disk")).kind(), ErrorKind::Device);
+    assert_eq!(Error::from(ParamsError::from(aegis_ring::Error::Degree(2))).kind(), ErrorKind::Input);
+    assert_eq!(ParamsError::Unwritable(postcard::Error::SerializeBufferFull).kind(), ErrorKind::Bug);
 }
 
 /// A second key set on the same context: its secret's ciphertexts and an evaluator with its keys.
@@ -276,7 +308,7 @@ fn operands_that_do_not_reach_or_fit() {
             ("scale_and_shift", t.ev.scale_and_shift(&mut product, 2, c)),
             ("mul_scalar_accumulate", t.ev.mul_scalar_accumulate(&mut sum, &small, c, x.scale())),
         ];
-        all_fail(cases, |e| matches!(e, Error::Encoding(_)));
+        all_fail(cases, |e| matches!(e, Error::Encoding(Unencodable::Constant { .. })));
     }
 }
 
@@ -317,7 +349,10 @@ fn extended_operands_that_do_not_fit() {
     let request = KeyRequest::new(t.ctx.params().n()).relinearize(above);
     assert!(matches!(t.generator.evaluation_keys(&t.secret, &request), Err(Error::LevelTooHigh { .. })));
     let short = [Ok::<_, Error>(Some(random_values(16, SEED)))];
-    assert!(matches!(Weights::encode(&t.ctx, (TOP, 1.0), (1, 32), short), Err(Error::Encoding(_))));
+    assert!(matches!(
+        Weights::encode(&t.ctx, (TOP, 1.0), (1, 32), short),
+        Err(Error::Encoding(Unencodable::Period { .. }))
+    ));
     let encoded = Weights::encode(&t.ctx, (above, 1.0), (1, 32), [Ok::<_, Error>(None)]);
     assert!(matches!(encoded, Err(Error::LevelTooHigh { .. })));
 }

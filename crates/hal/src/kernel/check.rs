@@ -2,27 +2,27 @@
 
 use aegis_ring::{Basis, Rns};
 
-use crate::{Error, Facts, Kernel, Poly, Result, Shape, View, ViewMut};
+use crate::{Error, Facts, Kernel, Misfit, Poly, Result, Shape, View, ViewMut};
 
 impl Kernel {
     /// Checks a launch: number of operands, runs of polynomials, batches, words and limbs. Every backend calls it first, and
     /// what it lets pass stays inside the buffers.
     pub fn check(&self, rns: &Rns, limbs: &Basis, out: &ViewMut<'_>, ins: &[View<'_>]) -> Result<()> {
         let facts = self.facts();
-        let refuse = |reason: String| Err(Error::Operands { kernel: facts.name, reason });
+        let refuse = |misfit| Err(Error::Operands { op: facts.name, misfit });
         let in_place = facts.in_place && ins.len() + 1 == facts.inputs;
         if ins.len() != facts.inputs && !in_place {
-            return refuse(format!("{} inputs, it takes {}", ins.len(), facts.inputs));
+            return refuse(Misfit::Inputs { have: ins.len(), want: facts.inputs });
         }
         if let Some(scalars) = facts.scalars {
             check_scalars(rns, scalars, limbs).or_else(refuse)?;
         }
         if let Some(from) = facts.gathers {
             if from.is_empty() {
-                return refuse("no limbs to convert from".into());
+                return refuse(Misfit::NoLimbs);
             }
             if let Some(limb) = limbs.iter().find(|&l| from.contains(l)) {
-                return refuse(format!("limb {limb:?} is both read and written"));
+                return refuse(Misfit::ReadAndWritten(limb));
             }
         }
         out.as_view().check().or_else(refuse)?;
@@ -36,7 +36,7 @@ impl Kernel {
         ins.iter().try_for_each(|input| facts.check_limbs(input.poly(), limbs))
     }
 
-    fn check_batches(&self, out: &ViewMut<'_>, ins: &[View<'_>]) -> std::result::Result<(), String> {
+    fn check_batches(&self, out: &ViewMut<'_>, ins: &[View<'_>]) -> std::result::Result<(), Misfit> {
         if let Self::InnerProduct { terms, .. } = *self {
             let (w, x) = (ins[0].count(), ins[1].count());
             let whole = terms > 0 && w % terms == 0 && x % terms == 0;
@@ -44,14 +44,14 @@ impl Kernel {
             return if fits {
                 Ok(())
             } else {
-                Err(format!("batches {w} and {x}, {terms} terms, output {}", out.count()))
+                Err(Misfit::InnerProduct { w, x, terms, output: out.count() })
             };
         }
         for input in ins {
-            let (have, want) = (input.count(), out.count());
-            let serves_all = have == 1 && self.facts().word_by_word;
-            if have != want && !serves_all {
-                return Err(format!("an input batch of {have}, an output batch of {want}"));
+            let (input, output) = (input.count(), out.count());
+            let serves_all = input == 1 && self.facts().word_by_word;
+            if input != output && !serves_all {
+                return Err(Misfit::Batches { input, output });
             }
         }
         Ok(())
@@ -59,12 +59,12 @@ impl Kernel {
 }
 
 impl Facts<'_> {
-    fn check_words(&self, out: &Shape, ins: &[View<'_>]) -> std::result::Result<(), String> {
+    fn check_words(&self, out: &Shape, ins: &[View<'_>]) -> std::result::Result<(), Misfit> {
         for (i, input) in ins.iter().enumerate() {
             let n = input.poly().shape().n();
             let fits = n == out.n() || (i < self.compact && n < out.n() && out.n().is_multiple_of(n));
             if !fits {
-                return Err(format!("an input of {n} words a limb, an output of {}", out.n()));
+                return Err(Misfit::Words { input: n, output: out.n() });
             }
         }
         Ok(())
@@ -78,16 +78,16 @@ impl Facts<'_> {
 }
 
 /// One canonical constant a limb. A limb outside the ring is in no buffer, so that later checks refuse it.
-fn check_scalars(rns: &Rns, scalars: &[u64], limbs: &Basis) -> std::result::Result<(), String> {
+fn check_scalars(rns: &Rns, scalars: &[u64], limbs: &Basis) -> std::result::Result<(), Misfit> {
     if scalars.len() != limbs.len() {
-        return Err(format!("{} constants for {} limbs", scalars.len(), limbs.len()));
+        return Err(Misfit::Constants { have: scalars.len(), limbs: limbs.len() });
     }
     let moduli = rns.moduli();
     for (&c, limb) in scalars.iter().zip(limbs.iter()) {
         if let Some(q) = moduli.get(limb.index())
             && c >= q.value()
         {
-            return Err(format!("the constant {c} is not a residue modulo {}", q.value()));
+            return Err(Misfit::NotAResidue { value: c, modulus: q.value() });
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::error::{Error, Result};
+use crate::error::{BadConfig, Error, Result};
 use crate::hf::files;
 
 /// Largest dimension accepted, so that products of two stay far from overflow. BERT-large has 4096 and a
@@ -69,20 +69,21 @@ impl Config {
     /// Reads and checks `config.json` in `dir`.
     ///
     /// # Errors
-    /// [`Error::Read`] without the file, [`Error::Config`] for anything but a BERT encoder with erf GELU and
+    /// [`Error::Read`] without the file, [`Error::Json`] and [`Error::Config`] for anything but a BERT encoder with erf GELU and
     /// absolute positions.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
         let text = files::read(&path, files::SMALL)?;
-        let config = Self::parse(&text).map_err(|reason| Error::Config { path, reason })?;
+        let config = Self::parse(&text, &path)?;
         check_pooling(dir)?;
         Ok(config)
     }
 
-    /// Checks the text of a `config.json`; the error is cause and remedy.
-    fn parse(text: &[u8]) -> std::result::Result<Self, String> {
-        let raw: Raw = serde_json::from_slice(text).map_err(|e| format!("not a BERT configuration ({e})"))?;
-        raw.check_kind()?;
+    /// Checks the text of a `config.json`; `path` is named in the error.
+    fn parse(text: &[u8], path: &Path) -> Result<Self> {
+        let refuse = |fault| Error::Config { path: path.to_owned(), fault };
+        let raw: Raw = serde_json::from_slice(text).map_err(Error::json(path, "a BERT configuration"))?;
+        raw.check_kind().map_err(refuse)?;
         let config = Config {
             width: raw.hidden_size,
             layers: raw.num_hidden_layers,
@@ -93,11 +94,11 @@ impl Config {
             token_types: raw.type_vocab_size,
             layer_norm_eps: raw.layer_norm_eps,
         };
-        config.check()?;
+        config.check().map_err(refuse)?;
         Ok(config)
     }
 
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), BadConfig> {
         let sizes = [
             ("hidden_size", self.width, MAX_DIMENSION),
             ("num_hidden_layers", self.layers, MAX_LAYERS),
@@ -107,19 +108,16 @@ impl Config {
             ("max_position_embeddings", self.positions, MAX_DIMENSION),
             ("type_vocab_size", self.token_types, MAX_DIMENSION),
         ];
-        for (name, value, max) in sizes {
+        for (field, value, max) in sizes {
             if value == 0 || value > max {
-                return Err(format!("{name} is {value}; it must be from 1 to {max}"));
+                return Err(BadConfig::Size { field, value, max });
             }
         }
         if !self.width.is_multiple_of(self.heads) {
-            return Err(format!(
-                "num_attention_heads {} does not divide hidden_size {}; one of the two is wrong",
-                self.heads, self.width
-            ));
+            return Err(BadConfig::Heads { heads: self.heads, width: self.width });
         }
         if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
-            return Err(format!("layer_norm_eps is {}; it must lie between 0 and 1", self.layer_norm_eps));
+            return Err(BadConfig::Epsilon(self.layer_norm_eps));
         }
         Ok(())
     }
@@ -138,42 +136,31 @@ fn check_pooling(dir: &Path) -> Result<()> {
         return Ok(());
     }
     let text = files::read(&path, files::SMALL)?;
-    let modes: serde_json::Value = serde_json::from_slice(&text).map_err(|e| Error::Config {
-        path: path.clone(),
-        reason: format!("not a pooling configuration ({e})"),
-    })?;
+    let modes: serde_json::Value =
+        serde_json::from_slice(&text).map_err(Error::json(&path, "a pooling configuration"))?;
     let on = |mode: &str| {
         modes.get(format!("pooling_mode_{mode}")).and_then(serde_json::Value::as_bool).unwrap_or(false)
     };
     let other = ["cls_token", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"];
     match other.into_iter().find(|mode| on(mode)) {
-        Some(mode) => Err(Error::Config {
-            path,
-            reason: format!(
-                "pooling_mode_{mode} is on; only the mean over the tokens is supported, \
-                 choose a model with it"
-            ),
-        }),
+        Some(mode) => Err(Error::Config { path, fault: BadConfig::Pooling(mode) }),
         None => Ok(()),
     }
 }
 
 impl Raw {
     /// Refuses what would load but mean another function.
-    fn check_kind(&self) -> std::result::Result<(), String> {
-        let expect = |name: &str, have: &Option<String>, want: &str, if_absent: bool| match have {
+    fn check_kind(&self) -> std::result::Result<(), BadConfig> {
+        let expect = |field, have: &Option<String>, want, if_absent: bool| match have {
             Some(v) if v == want => Ok(()),
             None if if_absent => Ok(()),
-            other => {
-                let other = other.as_deref().unwrap_or("absent");
-                Err(format!("{name} is {other}; only \"{want}\" is supported, choose a BERT encoder with it"))
-            }
+            other => Err(BadConfig::Kind { field, have: other.clone(), want }),
         };
         expect("model_type", &self.model_type, "bert", false)?;
         expect("hidden_act", &self.hidden_act, "gelu", true)?;
         expect("position_embedding_type", &self.position_embedding_type, "absolute", true)?;
         if self.is_decoder {
-            return Err("is_decoder is true; only encoders are supported".into());
+            return Err(BadConfig::Decoder);
         }
         Ok(())
     }
@@ -190,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_good_configuration_is_read() {
-        let c = Config::parse(GOOD.as_bytes()).unwrap();
+        let c = Config::parse(GOOD.as_bytes(), Path::new("config.json")).unwrap();
         assert_eq!((c.width, c.layers, c.head_size(), c.token_types), (8, 2, 4, 2));
     }
 
@@ -201,18 +188,19 @@ mod tests {
             ("\"gelu\"", "\"gelu_new\"", "hidden_act"),
             ("\"num_attention_heads\":2", "\"num_attention_heads\":3", "does not divide"),
             ("\"num_attention_heads\":2", "\"num_attention_heads\":0", "num_attention_heads is 0"),
-            ("\"hidden_size\":8", "\"hidden_size\":-8", "not a BERT configuration"),
+            ("\"hidden_size\":8", "\"hidden_size\":-8", "is not a BERT configuration"),
             ("\"hidden_size\":8", "\"hidden_size\":18446744073709551615", "hidden_size is"),
-            ("\"hidden_size\":8,", "", "hidden_size"),
+            ("\"hidden_size\":8,", "", "is not a BERT configuration"),
             ("1e-12", "0.0", "layer_norm_eps"),
-            ("1e-12", "1e999", "not a BERT configuration"),
+            ("1e-12", "1e999", "is not a BERT configuration"),
             ("\"x\":[1]", "\"position_embedding_type\":\"relative_key\"", "position_embedding_type"),
             ("\"x\":[1]", "\"is_decoder\":true", "is_decoder"),
-            ("{", "", "not a BERT configuration"),
+            ("{", "", "is not a BERT configuration"),
         ];
         for (from, to, expect) in cases {
-            let reason = Config::parse(GOOD.replacen(from, to, 1).as_bytes()).unwrap_err();
-            assert!(reason.contains(expect), "{from} -> {to}: {reason}");
+            let path = Path::new("config.json");
+            let refused = Config::parse(GOOD.replacen(from, to, 1).as_bytes(), path).unwrap_err();
+            assert!(refused.to_string().contains(expect), "{from} -> {to}: {refused}");
         }
     }
 }

@@ -5,7 +5,7 @@ use aegis_nn::{Norm, Tensor};
 use super::config::Config;
 use super::encoder;
 use super::weights::read_norm;
-use crate::error::{Error, Result};
+use crate::error::{BadTokens, Error, Result};
 use crate::hf::safetensors::Tensors;
 use crate::hf::tokenizer::Tokens;
 
@@ -55,11 +55,12 @@ impl Embeddings {
         Ok(encoder::norm(&self.norm, &Tensor::new(tokens.len(), self.width, sums)?, self.eps))
     }
 
-    fn row<'a>(&self, table: &'a [f32], index: usize, what: &str) -> Result<&'a [f32]> {
+    fn row<'a>(&self, table: &'a [f32], index: usize, name: &'static str) -> Result<&'a [f32]> {
         let rows = table.len() / self.width;
-        table
-            .chunks_exact(self.width)
-            .nth(index)
-            .ok_or_else(|| Error::Tokens(format!("{what} {index}, where the model has {rows}")))
+        table.chunks_exact(self.width).nth(index).ok_or(Error::Tokens(BadTokens::Row {
+            table: name,
+            index,
+            rows,
+        }))
     }
 }

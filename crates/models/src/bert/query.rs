@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Bert;
 use crate::embedding;
-use crate::error::{Error, Result};
+use crate::error::{Error, NoEmbedding, Result};
 use crate::hf::tokenizer::Tokens;
 
 /// Copies of the result may differ by this part of its largest value, and empty slots hold as much. A good
@@ -55,16 +55,26 @@ impl QueryShape {
         self.padded_tokens
     }
 
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(crate) fn heads(&self) -> usize {
+        self.heads
+    }
+
+    pub(crate) fn intermediate(&self) -> usize {
+        self.intermediate
+    }
+
     /// Where the values sit in the slots.
     ///
     /// # Errors
-    /// [`Error::Nn`] or [`Error::Tokens`] for a shape from a damaged file.
+    /// [`Error::Nn`] or [`Error::DamagedShape`] for a shape from a damaged file.
     pub fn layout(&self) -> Result<Layout> {
         let sizes = [self.slots, self.padded_tokens, self.width, self.heads, self.intermediate];
         if self.tokens == 0 || self.tokens > self.padded_tokens || sizes.iter().any(|&n| n > LARGEST) {
-            return Err(Error::Tokens(format!(
-                "the shape of the query is damaged: {self:?}; encrypt it again"
-            )));
+            return Err(Error::DamagedShape(self.clone()));
         }
         Ok(Layout::new(self.slots, self.padded_tokens, self.width, self.heads, self.intermediate)?)
     }
@@ -91,10 +101,7 @@ impl QueryShape {
         if worst <= TOLERATED * top {
             return embedding::normalize(mean);
         }
-        Err(Error::Embedding(format!(
-            "its copies differ by {worst:.3e} where the largest value is {top:.3e}; \
-             the ciphertext is of other keys, damaged, or the run left its calibrated ranges"
-        )))
+        Err(Error::Embedding(NoEmbedding::Copies { difference: worst, largest: top }))
     }
 }
 
@@ -158,8 +165,7 @@ impl Bert {
     /// ciphertexts, and run on plain tensors with the same approximations.
     ///
     /// # Errors
-    /// [`Error::CalibrationConstant`] for constants that do not fit the model, [`Error::Nn`] for a layout
-    /// that does not.
+    /// [`Error::Nn`] for constants or a layout that do not fit the model.
     pub fn network(&self, layout: &Layout, constants: &Calibration) -> Result<Network> {
         self.check_constants(constants)?;
         Ok(encoder(layout, &self.weights, constants, Pooling::Mean)?)
@@ -168,19 +174,16 @@ impl Bert {
     /// Whether a query of this shape is one of this model.
     ///
     /// # Errors
-    /// [`Error::Tokens`] naming both shapes.
+    /// [`Error::OtherShape`], [`Error::DamagedShape`].
     pub fn check_shape(&self, shape: &QueryShape) -> Result<()> {
         let c = self.config();
-        let (have, want) =
-            ((shape.width, shape.heads, shape.intermediate), (c.width, c.heads, c.intermediate));
+        let (width, heads, intermediate) = (c.width, c.heads, c.intermediate);
+        let own = (shape.width, shape.heads, shape.intermediate) == (width, heads, intermediate);
         // What `layout` makes of the longest text: a forged shape must not make the server plan for more.
         let padded = c.positions.next_power_of_two().max(c.head_size().next_power_of_two());
-        if have != want || shape.tokens > c.positions || shape.padded_tokens > padded {
-            return Err(Error::Tokens(format!(
-                "the query has {} tokens, {} when padded, and (width, heads, intermediate) = {have:?}; this model has \
-                 {} positions and {want:?}; encrypt the text with this model",
-                shape.tokens, shape.padded_tokens, c.positions
-            )));
+        if !own || shape.tokens > c.positions || shape.padded_tokens > padded {
+            let (have, positions) = (shape.clone(), c.positions);
+            return Err(Error::OtherShape { have, positions, width, heads, intermediate });
         }
         shape.layout().map(|_| ())
     }

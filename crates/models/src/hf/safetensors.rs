@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use aegis_nn::Excerpt;
 use half::{bf16, f16};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -18,7 +19,7 @@ impl<'a> Tensors<'a> {
     /// Parses `bytes`; `path` is named in the error.
     pub(crate) fn parse(bytes: &'a [u8], path: &Path) -> Result<Self> {
         let file = SafeTensors::deserialize(bytes)
-            .map_err(|e| Error::Weights { path: path.to_owned(), reason: e.to_string() })?;
+            .map_err(|e| Error::Weights { path: path.to_owned(), source: Excerpt(e) })?;
         Ok(Tensors { file })
     }
 

@@ -4,6 +4,7 @@ mod file;
 
 use std::path::Path;
 
+use aegis_nn::Excerpt;
 use tokenizers::TokenizerImpl;
 use tokenizers::decoders::wordpiece::WordPiece as Decoder;
 use tokenizers::models::wordpiece::WordPiece;
@@ -13,7 +14,7 @@ use tokenizers::processors::bert::BertProcessing;
 
 use super::files;
 use crate::bert::Config;
-use crate::error::{Error, Result};
+use crate::error::{BadTokens, Error, Result};
 use file::File;
 
 /// The tokens of one text, `[CLS]` and `[SEP]` included, without padding.
@@ -51,13 +52,11 @@ impl Tokens {
     /// [`Error::Tokens`] if there are none, more than positions, or an id lies outside the vocabulary.
     pub fn from_ids(ids: Vec<u32>, config: &Config) -> Result<Self> {
         if ids.is_empty() || ids.len() > config.positions {
-            return Err(Error::Tokens(format!("{} ids, where 1 to {} fit", ids.len(), config.positions)));
+            return Err(Error::Tokens(BadTokens::Count { have: ids.len(), max: config.positions }));
         }
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= config.vocabulary) {
-            return Err(Error::Tokens(format!(
-                "id {id} is not in the vocabulary of {} words",
-                config.vocabulary
-            )));
+        let rows = config.vocabulary;
+        if let Some(index) = ids.iter().map(|&id| id as usize).find(|&id| id >= rows) {
+            return Err(Error::Tokens(BadTokens::Row { table: "word", index, rows }));
         }
         let types = vec![0; ids.len()];
         Ok(Tokens { ids, types })
@@ -78,16 +77,14 @@ impl Tokenizer {
     /// Reads `tokenizer.json` in `dir`.
     ///
     /// # Errors
-    /// [`Error::Read`] without the file, [`Error::Tokenizer`] if it is not one of a BERT model with this configuration.
+    /// [`Error::Read`] without the file, [`Error::Json`] and [`Error::Tokenizer`] if it is not one of a BERT model with this configuration.
     pub fn load(dir: &Path, config: &Config) -> Result<Self> {
         let path = dir.join("tokenizer.json");
         let bytes = files::read(&path, files::SMALL)?;
-        Self::parse(&bytes, config).map_err(|reason| Error::Tokenizer { path, reason })
-    }
-
-    fn parse(bytes: &[u8], config: &Config) -> std::result::Result<Self, String> {
-        let file: File = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-        let (inner, unknown) = file.build(config.vocabulary)?;
+        let file: File =
+            serde_json::from_slice(&bytes).map_err(Error::json(&path, "the tokenizer of a BERT model"))?;
+        let (inner, unknown) =
+            file.build(config.vocabulary).map_err(|fault| Error::Tokenizer { path, fault })?;
         Ok(Tokenizer { inner, unknown, positions: config.positions })
     }
 
@@ -97,7 +94,7 @@ impl Tokenizer {
     /// [`Error::EmptyText`], [`Error::TextTooLong`] over the positions of the model,
     /// [`Error::OnlyUnknownTokens`], [`Error::Tokenize`] if the library refuses.
     pub fn encode(&self, text: &str) -> Result<Tokens> {
-        let encoding = self.inner.encode_fast(text, true).map_err(|e| Error::Tokenize(e.to_string()))?;
+        let encoding = self.inner.encode_fast(text, true).map_err(|e| Error::Tokenize(Excerpt(e)))?;
         let (ids, types) = (encoding.get_ids(), encoding.get_type_ids());
         // Between [CLS] and [SEP].
         let content = ids.get(1..ids.len().saturating_sub(1)).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use aegis_models::testing::TinyBert;
-use aegis_models::{Bert, CALIBRATION_FILE, Error, Tokens, calibration_file};
+use aegis_models::{Bert, CALIBRATION_FILE, Error, ErrorKind, Tokens, calibration_file};
 use aegis_nn::Calibration;
 use tempfile::{TempDir, tempdir};
 
@@ -86,7 +86,7 @@ fn truncated_and_altered_files_are_refused() {
     let case = Case::new();
     let text = case.text();
     for length in (0..text.len()).step_by(997) {
-        assert!(matches!(case.refusal(&text[..length]), Error::CalibrationFormat { .. }), "{length} bytes");
+        assert!(matches!(case.refusal(&text[..length]), Error::Json { .. }), "{length} bytes");
     }
     // One digit of one constant: in range, and still found.
     let at = text.rfind("\"row_constant\"").unwrap() + 20;
@@ -94,14 +94,16 @@ fn truncated_and_altered_files_are_refused() {
     let mut altered = text.clone().into_bytes();
     altered[at] = if altered[at] == b'1' { b'2' } else { b'1' };
     let error = case.refusal(altered);
-    assert!(
-        matches!(&error, Error::CalibrationFormat { reason, .. } if reason.contains("checksum")),
-        "{error}"
-    );
+    assert!(matches!(error, Error::CalibrationChecksum { .. }), "{error}");
     let version = text.replace("aegis-calibration/1", "aegis-calibration/2");
-    assert!(matches!(case.refusal(version), Error::CalibrationFormat { .. }));
-    assert!(matches!(case.refusal([0xff, 0xfe]), Error::CalibrationFormat { .. }));
-    assert!(matches!(case.refusal("[".repeat(100_000)), Error::CalibrationFormat { .. }));
+    let newer = case.refusal(version);
+    assert!(
+        matches!(&newer, Error::CalibrationVersion { have, .. } if have == "aegis-calibration/2"),
+        "{newer}"
+    );
+    assert_eq!(newer.kind(), ErrorKind::Unsupported);
+    assert!(matches!(case.refusal([0xff, 0xfe]), Error::Json { .. }));
+    assert!(matches!(case.refusal("[".repeat(100_000)), Error::Json { .. }));
 }
 
 #[test]
@@ -113,7 +115,13 @@ fn every_flipped_bit_is_found() {
         damaged[i] ^= 1 << bit;
         let error = case.refusal(damaged);
         assert!(
-            matches!(error, Error::CalibrationFormat { .. } | Error::OtherModel { .. }),
+            matches!(
+                error,
+                Error::Json { .. }
+                    | Error::CalibrationVersion { .. }
+                    | Error::CalibrationChecksum { .. }
+                    | Error::OtherModel { .. }
+            ),
             "byte {i}: {error}"
         );
     }
@@ -126,7 +134,7 @@ fn constants_that_are_not_finite_never_reach_a_file() {
         let mut constants = case.constants.clone();
         constants.layers[0].gelu.cheb[1] = bad;
         let error = calibration_file(&constants, case.bert.identity()).unwrap_err();
-        assert!(matches!(error, Error::CalibrationConstant { .. }), "{error}");
+        assert!(matches!(error, Error::CalibrationNotFinite(_)), "{error}");
     }
 }
 
@@ -154,11 +162,12 @@ fn constants_out_of_range_or_without_meaning_are_refused() {
     let case = Case::new();
     for (what, change) in changes {
         let error = case.refusal_of(change);
-        assert!(matches!(error, Error::CalibrationConstant { .. }), "{what}: {error}");
+        assert!(matches!(error, Error::Nn(aegis_nn::Error::Calibration { .. })), "{what}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Input, "{what}");
     }
 }
 
 #[test]
 fn a_calibration_needs_texts() {
-    assert!(matches!(Case::new().bert.calibrate("none", &[]), Err(Error::Tokens(_))));
+    assert!(matches!(Case::new().bert.calibrate("none", &[]), Err(Error::NoTexts)));
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use aegis_models::testing::{Stored, TinyBert, write_tensors};
-use aegis_models::{Bert, Error};
+use aegis_models::{BadConfig, Bert, Error, ErrorKind};
 use safetensors::Dtype;
 use std::collections::BTreeMap;
 use tempfile::{TempDir, tempdir};
@@ -201,15 +201,42 @@ fn damaged_tokenizers_and_configurations_are_refused() {
     let (dir, model) = tiny();
     for bad in ["", "{", "null", "[]", "{}", r#"{"version":"1.0","model":{"type":"WordPiece"}}"#, "\u{0}"] {
         fs::write(dir.path().join("tokenizer.json"), bad).unwrap();
-        assert!(matches!(refusal(dir.path()), Error::Tokenizer { .. }), "{bad:?}");
+        assert!(matches!(refusal(dir.path()), Error::Json { .. }), "{bad:?}");
     }
     for bad in ["", "{", "null", "[]", "{}", "[[[["] {
         fs::write(dir.path().join("config.json"), bad).unwrap();
-        assert!(matches!(refusal(dir.path()), Error::Config { .. }), "{bad:?}");
+        assert!(matches!(refusal(dir.path()), Error::Json { .. }), "{bad:?}");
     }
     fs::write(dir.path().join("config.json"), model.config().replace("\"gelu\"", "\"relu\"")).unwrap();
     let error = refusal(dir.path());
-    assert!(error.to_string().contains("hidden_act"), "{error}");
+    let kind = |fault: &BadConfig| matches!(fault, BadConfig::Kind { field: "hidden_act", .. });
+    assert!(matches!(&error, Error::Config { fault, .. } if kind(fault)), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+/// What a file says was shown in full, kilobytes of it and with the terminal's colours.
+#[test]
+fn what_a_hostile_file_says_is_shown_cut_and_escaped() {
+    use std::error::Error as _;
+    let hostile = format!("\u{1b}[31m{}", "x".repeat(100_000));
+    let (dir, model) = tiny();
+    let config = |from: &str, to: String| {
+        fs::write(dir.path().join("config.json"), model.config().replace(from, &to)).unwrap();
+        refusal(dir.path())
+    };
+    let quoted = serde_json::to_string(&hostile).unwrap();
+    let errors = [
+        config("\"gelu\"", quoted.clone()),
+        config("\"hidden_size\":8", format!("\"hidden_size\":{quoted}")),
+        with_part("/model/unk_token", hostile.clone().into()),
+        with_part("/added_tokens/0/content", hostile.into()),
+    ];
+    for error in errors {
+        let shown = format!("{error}: {}", error.source().map(ToString::to_string).unwrap_or_default());
+        let path = dir.path().display().to_string().len();
+        assert!(shown.len() < 300 + path && !shown.contains('\u{1b}'), "{shown}");
+        assert!(shown.contains('…'), "{shown}");
+    }
 }
 
 #[test]
@@ -238,7 +265,7 @@ fn pooling_other_than_the_mean_is_refused() {
         "{",
     ] {
         fs::write(&path, bad).unwrap();
-        assert!(matches!(refusal(dir.path()), Error::Config { .. }), "{bad}");
+        assert!(matches!(refusal(dir.path()), Error::Config { .. } | Error::Json { .. }), "{bad}");
     }
 }
 
@@ -299,7 +326,7 @@ fn tokenizers_of_other_parts_are_refused() {
         ("/added_tokens/0/lstrip", json!(true)),
     ] {
         let error = with_part(at, part.clone());
-        assert!(matches!(error, Error::Tokenizer { .. }), "{at} = {part}: {error}");
+        assert!(matches!(error, Error::Tokenizer { .. } | Error::Json { .. }), "{at} = {part}: {error}");
     }
 }
 

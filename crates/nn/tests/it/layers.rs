@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use aegis_ckks::{Context, Evaluator, KeyRequest, Level, Params, insecure_levelled_spec};
 use aegis_nn::{
-    Attend, CheckReport, Content, CtTensor, Error, Exp, ExpPolynomial, GammaBeta, Gelu, Inverse, InverseSqrt,
-    Layer, Layout, Linear, MODEL, MeanPool, Moments, NormCalibration, Normalize, Port, Residual, Result,
-    RowSum, Scores, Square, Tensor, check,
+    Attend, CheckFailure, CheckReport, Content, CtTensor, Error, Exp, ExpPolynomial, GammaBeta, Gelu,
+    Inverse, InverseSqrt, Layer, Layout, Linear, MODEL, MeanPool, Moments, NormCalibration, Normalize, Port,
+    Residual, Result, RowSum, Scores, Square, Tensor, check,
 };
 
 use crate::support::{Numbers, context, narrow, wide};
@@ -279,15 +279,19 @@ fn check_refuses_what_does_not_hold() {
     let ctx = ring();
     let layout = narrow(ctx.params().slots());
     let x = Numbers::new(4).tensor(ROWS, layout.width(), 0.5);
-    let lies: [fn(&Tensor) -> Vec<Tensor>; 4] = [
-        |t| vec![t.map(|_, v| v + 1.0)],
-        |t| vec![t.map(|_, v| if v < 0.0 { f64::NAN } else { v })],
-        |_| vec![],
-        |t| vec![t.columns(0, 3)],
+    type Lie = fn(&Tensor) -> Vec<Tensor>;
+    let lies: [(Lie, bool); 4] = [
+        (|t| vec![t.map(|_, v| v + 1.0)], true),
+        (|t| vec![t.map(|_, v| if v < 0.0 { f64::NAN } else { v })], true),
+        (|_| vec![], false),
+        (|t| vec![t.columns(0, 3)], false),
     ];
-    for lie in lies {
+    for (lie, differs) in lies {
         let wrong = check(&Lying(MeanPool::new(&layout), lie), &ctx, Level(1), &[&x], 1e-5);
-        assert!(matches!(wrong, Err(Error::Check { layer, .. }) if layer == "mean pool"));
+        let Err(Error::Check { layer, failure }) = wrong else { panic!("{wrong:?}") };
+        assert_eq!(layer, "mean pool");
+        assert_eq!(matches!(failure, CheckFailure::Difference { .. }), differs, "{failure}");
+        assert_eq!(matches!(failure, CheckFailure::Outputs { .. }), !differs, "{failure}");
     }
 }
 

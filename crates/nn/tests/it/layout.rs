@@ -1,6 +1,6 @@
 //! Packings.
 
-use aegis_nn::{Content, Error, Layout, MODEL};
+use aegis_nn::{Content, Error, ErrorKind, Layout, MODEL, Unpackable};
 
 use crate::support::{Numbers, narrow, wide};
 
@@ -43,15 +43,16 @@ fn minilm_has_the_block_counts_of_the_decision() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    for (slots, tokens, width, heads, intermediate) in [
-        (1024, 12, 16, 4, 32),
-        (1024, 16, 18, 4, 32),
-        (1024, 2, 16, 4, 32),
-        (64, 32, 16, 4, 32),
-        (1024, 16, 0, 1, 1),
+    for ((slots, tokens, width, heads, intermediate), why) in [
+        ((1024, 12, 16, 4, 32), Unpackable::PowerOfTwo { what: "padded tokens", have: 12 }),
+        ((1024, 16, 18, 4, 32), Unpackable::Features { width: 18, heads: 4, intermediate: 32 }),
+        ((1024, 2, 16, 4, 32), Unpackable::FewTokens { tokens: 2, head_dim: 4 }),
+        ((64, 32, 16, 4, 32), Unpackable::ManyTokens { tokens: 32, head_dim: 4, slots: 64, max: 16 }),
+        ((1024, 16, 0, 1, 1), Unpackable::Features { width: 0, heads: 1, intermediate: 1 }),
     ] {
-        let layout = Layout::new(slots, tokens, width, heads, intermediate);
-        assert!(matches!(layout, Err(Error::Layout(_))), "{slots} {tokens} {width} {heads} {intermediate}");
+        let refused = Layout::new(slots, tokens, width, heads, intermediate).expect_err("it does not fit");
+        assert_eq!(refused.kind(), ErrorKind::Unsupported);
+        assert!(matches!(&refused, Error::Layout(e) if *e == why), "{refused}");
     }
     let x = Numbers::new(1).tensor(17, 16, 1.0);
     assert!(matches!(narrow(1024).pack(MODEL, &x), Err(Error::Shape { .. })));

@@ -6,7 +6,8 @@ use std::time::Instant;
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{Evaluator, KeyGenerator, OpCounts, Seed, insecure_bootstrap_spec};
 use aegis_nn::{
-    Error, Layout, MODEL, Network, Observer, Pooling, StageInfo, Tensor, decrypt, encoder, encrypt, largest,
+    Error, ErrorKind, Layout, MODEL, Network, Observer, Pooling, StageInfo, Tensor, decrypt, encoder,
+    encrypt, largest,
 };
 
 use crate::support::{Numbers, context, narrow, wide};
@@ -42,7 +43,9 @@ fn an_excursion_is_reported_with_its_stage() {
     let run = network.plain(&x.map(|_, v| 3.0 * v)).expect("a plain run");
     let first = run.excursions.first().expect("three times the input is outside").clone();
     assert!(first.stage.starts_with("layer 0"), "{first:?}");
-    assert!(Error::from(first).to_string().contains("outside the calibrated range"));
+    let refused = Error::from(first);
+    assert!(matches!(refused, Error::OutOfRange { .. }), "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::Input);
 }
 
 /// Prints every stage with its time.

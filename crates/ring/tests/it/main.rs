@@ -1,6 +1,8 @@
 //! Tables against the exact reference.
 
-use aegis_ring::{BaseConv, Basis, Galois, LimbId, Modulus, NttTable, Rns, bit_reverse, exact, primes};
+use aegis_ring::{
+    BaseConv, Basis, Error, ErrorKind, Galois, LimbId, Modulus, NttTable, Rns, bit_reverse, exact, primes,
+};
 use proptest::prelude::*;
 
 /// An NTT prime of about `bits` bits.
@@ -20,6 +22,17 @@ fn residues(seed: u64, n: usize, q: u64) -> Vec<u64> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_map_is_a_rotation_and_perhaps_a_conjugation(steps: i64, conjugates: bool, log_n in 1u32..=17) {
+        let (n, quarter) = (1 << log_n, 1 << log_n >> 2);
+        let rotation = Galois::rotation(steps, n);
+        let map = if conjugates { rotation.then(Galois::conjugation(n), n) } else { rotation };
+        let (found, conjugated) = map.to_rotation(n);
+        prop_assert_eq!(Galois::rotation(found, n), rotation);
+        prop_assert_eq!(conjugated, conjugates);
+        prop_assert!(-quarter < found && found <= quarter || found == 0, "{} at N = {}", found, n);
+    }
 
     #[test]
     fn transforms_evaluate_and_multiply(seed: u64, log_n in 0u32..8, bits in 12u32..=50) {
@@ -115,4 +128,21 @@ fn compact_polynomials_are_runs() {
     large.forward(&mut values);
     large.forward(&mut f);
     assert_eq!(f, values.iter().flat_map(|&v| [v; 4]).collect::<Vec<_>>());
+}
+
+#[test]
+fn rotations_are_named_by_their_steps() {
+    for n in [8, 16, 1 << 16] {
+        for steps in [0, 1, 2, -1, n as i64 / 4] {
+            assert_eq!(Galois::rotation(steps, n).to_rotation(n), (steps, false), "N = {n}");
+        }
+        assert_eq!(Galois::conjugation(n).to_rotation(n), (0, true), "N = {n}");
+    }
+}
+
+#[test]
+fn moduli_that_are_none_are_the_callers_fault() {
+    let refused = Rns::new(3, &[97, 97]).unwrap_err();
+    assert!(matches!(refused, Error::Duplicate(97)), "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::Input);
 }

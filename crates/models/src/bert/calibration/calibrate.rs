@@ -35,11 +35,11 @@ impl Bert {
     /// committed constants of that model, by weighted minimax fits, are better at the same depth.
     ///
     /// # Errors
-    /// [`Error::Tokens`] without texts or for tokens of another model; [`Error::CalibrationConstant`] if the
+    /// [`Error::NoTexts`]; [`Error::Tokens`] for tokens of another model; [`aegis_nn::Error::Calibration`] if the
     /// model's values spread too far for these approximations.
     pub fn calibrate(&self, name: &str, texts: &[Tokens]) -> Result<Calibration> {
         if texts.is_empty() {
-            return Err(Error::Tokens("a calibration needs at least one text".into()));
+            return Err(Error::NoTexts);
         }
         let config = self.config();
         let mut hidden = texts.iter().map(|t| self.embeddings().forward(t)).collect::<Result<Vec<_>>>()?;

@@ -1,35 +1,32 @@
 //! What constants must fulfil: counts and ranges of the model, and approximations that approximate.
 
 use aegis_nn::calibration::{Calibration, ExpPolynomial, LayerCalibration, NormCalibration};
-use aegis_nn::{chebyshev, goldschmidt, largest};
+use aegis_nn::{BadConstant, chebyshev, goldschmidt, largest};
 
 use crate::bert::Bert;
 use crate::bert::encoder;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 impl Bert {
     /// Checks constants that come from elsewhere against this model: counts, ranges, and that every
     /// polynomial and schedule approximates its function at all.
     ///
     /// # Errors
-    /// [`Error::CalibrationConstant`].
+    /// [`aegis_nn::Error::Calibration`].
     pub fn check_constants(&self, constants: &Calibration) -> Result<()> {
         let c = self.config();
-        constants.validate(None, c.layers, c.heads, c.head_size()).map_err(|error| match error {
-            aegis_nn::Error::Calibration { place, reason } => Error::CalibrationConstant { place, reason },
-            other => other.into(),
-        })?;
+        constants.validate(None, c.layers, c.heads, c.head_size())?;
         for (i, layer) in constants.layers.iter().enumerate() {
-            check_meaning(layer).map_err(|(place, reason)| Error::CalibrationConstant {
-                place: format!("layer {i}, {place}"),
-                reason,
+            check_meaning(layer).map_err(|(place, fault)| {
+                let place = format!("layer {i}, {place}");
+                aegis_nn::Error::Calibration { place, fault }
             })?;
         }
         Ok(())
     }
 }
 
-type Checked = std::result::Result<(), (String, String)>;
+type Checked = std::result::Result<(), (&'static str, BadConstant)>;
 
 /// Points at which an approximation is compared with its function; more than twice the largest degree in use
 /// (63).
@@ -61,23 +58,21 @@ fn exponential(p: &ExpPolynomial) -> Checked {
 }
 
 /// Relative error of `1/sqrt` over the range of the variance.
-fn norm(place: &str, p: &NormCalibration) -> Checked {
+fn norm(place: &'static str, p: &NormCalibration) -> Checked {
     close(place, p.var_range, 0.1, |v| chebyshev::evaluate(&p.cheb, p.var_range, v) * v.sqrt() - 1.0)
 }
 
 /// Relative error of the inverse of sums in `low..=1`, spaced by a constant factor.
-fn inverse(place: &str, schedule: &[f64], low: f64) -> Checked {
+fn inverse(place: &'static str, schedule: &[f64], low: f64) -> Checked {
     close(place, (low.ln(), 0.0), 0.1, |log| log.exp() * goldschmidt::plain(log.exp(), schedule) - 1.0)
 }
 
 /// Whether `|error(x)|` stays below `limit` at points spread evenly over the range.
-fn close(place: &str, (a, b): (f64, f64), limit: f64, error: impl Fn(f64) -> f64) -> Checked {
-    let worst = largest((0..POINTS).map(|i| error(a + (b - a) * f64::from(i) / f64::from(POINTS - 1))));
+fn close(place: &'static str, (low, high): (f64, f64), limit: f64, error: impl Fn(f64) -> f64) -> Checked {
+    let at = |i| low + (high - low) * f64::from(i) / f64::from(POINTS - 1);
+    let worst = largest((0..POINTS).map(|i| error(at(i))));
     match worst <= limit {
         true => Ok(()),
-        false => Err((
-            place.into(),
-            format!("its approximation is off by {worst:.3}, more than {limit}, in [{a}, {b}]"),
-        )),
+        false => Err((place, BadConstant::Approximation { error: worst, limit, low, high })),
     }
 }

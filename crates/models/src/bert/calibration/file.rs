@@ -40,9 +40,9 @@ impl Bert {
     /// The constants in a file elsewhere.
     ///
     /// # Errors
-    /// [`Error::CalibrationFormat`] for a damaged file or one of another version, [`Error::OtherModel`] for
-    /// one of other weights, [`Error::CalibrationConstant`] for constants that are out of range or do not
-    /// approximate what they should.
+    /// [`Error::Json`], [`Error::CalibrationChecksum`] and [`Error::CalibrationVersion`] for a damaged file or one of
+    /// another version, [`Error::OtherModel`] for one of other weights, [`aegis_nn::Error::Calibration`] for constants
+    /// that are out of range or do not approximate what they should.
     pub fn calibration_from(&self, path: impl AsRef<Path>) -> Result<Calibration> {
         let path = path.as_ref();
         let bytes = match files::read(path, files::SMALL) {
@@ -51,8 +51,7 @@ impl Bert {
             }
             other => other?,
         };
-        let failed = |reason| Error::CalibrationFormat { path: path.to_owned(), reason };
-        let (weights, constants) = parse(&bytes).map_err(failed)?;
+        let (weights, constants) = parse(&bytes, path)?;
         if weights != self.identity() {
             return Err(Error::OtherModel {
                 made_for: constants.model,
@@ -68,10 +67,9 @@ impl Bert {
 /// The text of a calibration file for the weights with this SHA-256 (see [`Bert::identity`]).
 ///
 /// # Errors
-/// [`Error::CalibrationConstant`] for constants that are not finite.
+/// [`Error::CalibrationNotFinite`].
 pub fn calibration_file(constants: &Calibration, weights_sha256: &str) -> Result<String> {
-    let failed =
-        |e: serde_json::Error| Error::CalibrationConstant { place: "file".into(), reason: e.to_string() };
+    let failed = Error::CalibrationNotFinite;
     let text = serde_json::to_string(constants).map_err(failed)?;
     // JSON has no NaN and no infinity: the writer makes them null, which only reading shows.
     serde_json::from_str::<Calibration>(&text).map_err(failed)?;
@@ -84,17 +82,19 @@ pub fn calibration_file(constants: &Calibration, weights_sha256: &str) -> Result
     serde_json::to_string(&file).map_err(failed)
 }
 
-/// Identity of the weights, and the constants.
-fn parse(bytes: &[u8]) -> std::result::Result<(String, Calibration), String> {
-    let file: File = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+/// Identity of the weights, and the constants. `path` is named in the error.
+fn parse(bytes: &[u8], path: &Path) -> Result<(String, Calibration)> {
+    let json = Error::json(path, "a calibration file of this version");
+    let file: File = serde_json::from_slice(bytes).map_err(&json)?;
+    let path = || path.to_owned();
     if file.format != FORMAT {
-        return Err(format!("its format is {:?}, this version reads {FORMAT:?}", file.format));
+        return Err(Error::CalibrationVersion { path: path(), have: file.format, want: FORMAT });
     }
     let text = file.constants.get();
     if digest(text) != file.constants_sha256 {
-        return Err("its constants do not fit their checksum: the file is damaged".into());
+        return Err(Error::CalibrationChecksum { path: path() });
     }
-    let constants = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let constants = serde_json::from_str(text).map_err(json)?;
     Ok((file.weights_sha256, constants))
 }
 
@@ -114,7 +114,7 @@ mod tests {
             include_str!("../../../calibration/minilm-shallow.json"),
         ];
         for (text, name) in files.into_iter().zip(["C", "D"]) {
-            let (weights, constants) = parse(text.as_bytes()).unwrap();
+            let (weights, constants) = parse(text.as_bytes(), Path::new(name)).unwrap();
             assert_eq!(weights, "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db");
             assert_eq!(constants.name, name);
             constants.validate(Some("all-MiniLM-L6-v2"), 6, 12, 32).unwrap();

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use aegis_nn::Excerpt;
 use serde::Deserialize;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
@@ -13,6 +14,7 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Model as _};
 
 use super::Inner;
+use crate::error::BadTokenizer;
 
 /// Longest word that is split into pieces, in characters; splitting takes the square of it. BERT has 100.
 const MAX_WORD_CHARS: usize = 1000;
@@ -74,46 +76,43 @@ struct Special {
 impl File {
     /// The tokenizer, every id of which is below `vocabulary`, and the id of the unknown token. The error is what is wrong
     /// with the file.
-    pub(super) fn build(self, vocabulary: usize) -> Result<(Inner, u32), String> {
+    pub(super) fn build(self, vocabulary: usize) -> Result<(Inner, u32), BadTokenizer> {
         let known = |name: &str, id: u32| match (id as usize) < vocabulary {
             true => Ok(()),
-            false => {
-                Err(format!("{name:?} has id {id}, outside the vocabulary of {vocabulary} in config.json"))
-            }
+            false => Err(BadTokenizer::Id { token: name.into(), id, vocabulary }),
         };
         let (model, Normalizer::BertNormalizer(normalizer)) = (self.model, self.normalizer);
         let words = model.get_vocab();
         words.iter().try_for_each(|(word, &id)| known(word, id))?;
         let unknown = words.get(&model.unk_token).copied();
-        let unknown = unknown.ok_or(format!("{:?} is not in its vocabulary", model.unk_token))?;
-        let (chars, prefix) = (model.max_input_chars_per_word, &model.continuing_subword_prefix);
-        if chars > MAX_WORD_CHARS || prefix.len() > MAX_PREFIX_BYTES {
-            return Err(format!("words of {chars} characters, pieces marked {prefix:?}: not those of BERT"));
+        let unknown = unknown.ok_or_else(|| BadTokenizer::Unknown(model.unk_token.clone()))?;
+        let (chars, prefix_bytes) = (model.max_input_chars_per_word, model.continuing_subword_prefix.len());
+        if chars > MAX_WORD_CHARS || prefix_bytes > MAX_PREFIX_BYTES {
+            let (max_chars, max_prefix_bytes) = (MAX_WORD_CHARS, MAX_PREFIX_BYTES);
+            return Err(BadTokenizer::Pieces { chars, prefix_bytes, max_chars, max_prefix_bytes });
         }
         let [cls, sep] = self.post_processor.ends()?;
         known("[CLS]", cls).and(known("[SEP]", sep))?;
 
         let PreTokenizer::BertPreTokenizer = self.pre_tokenizer;
+        let library = |e| BadTokenizer::Library(Excerpt(e));
         let mut inner = Inner::new(model);
-        inner.with_normalizer(Some(normalizer)).map_err(|e| e.to_string())?;
+        inner.with_normalizer(Some(normalizer)).map_err(library)?;
         inner.with_pre_tokenizer(Some(BertPreTokenizer));
         inner.with_post_processor(Some(BertProcessing::new(("[SEP]".into(), sep), ("[CLS]".into(), cls))));
 
         for Added { id, token } in &self.added_tokens {
             known(&token.content, *id)?;
             if token.single_word || token.lstrip || token.rstrip {
-                return Err(format!(
-                    "{:?} depends on what is around it; tokens of BERT do not",
-                    token.content
-                ));
+                return Err(BadTokenizer::Context(token.content.clone()));
             }
         }
         let tokens = self.added_tokens.iter().map(|added| added.token.clone());
-        inner.add_tokens(tokens).map_err(|e| e.to_string())?;
+        inner.add_tokens(tokens).map_err(library)?;
         let moved =
             self.added_tokens.iter().find(|added| inner.token_to_id(&added.token.content) != Some(added.id));
         match moved {
-            Some(Added { id, token }) => Err(format!("{:?} does not get its id {id}", token.content)),
+            Some(Added { id, token }) => Err(BadTokenizer::Moved { token: token.content.clone(), id: *id }),
             None => Ok((inner, unknown)),
         }
     }
@@ -121,14 +120,14 @@ impl File {
 
 impl PostProcessor {
     /// Ids of the tokens before and after a text.
-    fn ends(self) -> Result<[u32; 2], String> {
+    fn ends(self) -> Result<[u32; 2], BadTokenizer> {
         let (single, special_tokens) = match self {
             Self::BertProcessing { cls, sep } => return Ok([cls.1, sep.1]),
             Self::TemplateProcessing { single, special_tokens } => (single, special_tokens),
         };
         let defined = |name: &str| match special_tokens.get(name).map(|token| &token.ids[..]) {
             Some(&[id]) => Ok(id),
-            _ => Err(format!("its template places {name:?}, which is not defined as one token")),
+            _ => Err(BadTokenizer::Undefined(name.into())),
         };
         match &single[..] {
             [
@@ -137,7 +136,7 @@ impl PostProcessor {
                 Piece::SpecialToken { id: sep, type_id: 0 },
             ] if text == "A" => Ok([defined(cls)?, defined(sep)?]),
             // The constants for token 0 are those of [CLS].
-            _ => Err("its template does not put one token before and one after the text".into()),
+            _ => Err(BadTokenizer::Template),
         }
     }
 }
