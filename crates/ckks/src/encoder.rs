@@ -96,7 +96,7 @@ impl Encoder {
     }
 
     /// [`Encoder::embed`], rounded. Fails on values that are not finite or too large for the scale, and on a scale that is
-    /// none.
+    /// none. Empty where nobody reads them ([`aegis_hal::Backend::reads_words`]).
     pub fn coefficients(&self, values: &[Complex64], scale: f64) -> Result<Vec<i64>> {
         Ok(self.nearest(values, scale)?.0)
     }
@@ -104,6 +104,9 @@ impl Encoder {
     /// [`Encoder::coefficients`] and the largest of their magnitudes.
     fn nearest(&self, values: &[Complex64], scale: f64) -> Result<(Vec<i64>, u64)> {
         check_scale(scale)?;
+        if !self.device.reads_words() {
+            return Ok((vec![], 0));
+        }
         let (mut fit, mut largest) = (true, 0);
         let mut round = |c: f64| {
             // Not finite fails the comparison too.
@@ -135,15 +138,16 @@ impl Encoder {
         check_scale(scale)?;
         let surplus = (scale.log2() - 50.0).ceil().clamp(0.0, 120.0);
         let (coefficients, largest) = self.nearest(values, scale / surplus.exp2())?;
-        Ok(Rounded { coefficients: Zeroizing::new(coefficients), largest, surplus_log2: surplus as u32 })
+        let coefficients = Zeroizing::new(coefficients);
+        Ok(Rounded { coefficients, n: 2 * values.len(), largest, surplus_log2: surplus as u32 })
     }
 
     /// Fails unless the integers fit the modulus of `basis`.
     fn place(&self, rounded: Rounded, basis: &Basis) -> Result<Poly> {
         let rns = self.device.rns();
         rounded.check_fits(rns.log2_product(basis))?;
-        let Rounded { coefficients, surplus_log2, .. } = rounded;
-        let mut poly = self.upload_rows(1, coefficients, basis)?;
+        let Rounded { coefficients, n, surplus_log2, .. } = rounded;
+        let mut poly = self.upload_rows((1, n), coefficients, basis)?;
         if surplus_log2 > 0 {
             let power = basis.iter().map(|l| rns.modulus(l).reduce_u128(1 << surplus_log2)).collect();
             self.device.launch(&Kernel::ScalarMul(power), basis, poly.view_mut(), &[])?;
@@ -157,12 +161,17 @@ impl Encoder {
         if n == 0 || rows.iter().any(|r| r.len() != n) {
             return Err(Error::Encoding("a batch of rows of unequal length, or an empty one".into()));
         }
-        self.upload_rows(rows.len(), Zeroizing::new(rows.concat()), basis)
+        self.upload_rows((rows.len(), n), Zeroizing::new(rows.concat()), basis)
     }
 
-    /// `batch` rows of equal length, one after the other.
-    fn upload_rows(&self, batch: usize, words: Zeroizing<Vec<i64>>, basis: &Basis) -> Result<Poly> {
-        let shape = Shape::new(batch, basis.clone(), words.len() / batch);
+    /// `batch` rows of `n` words, one after the other; no words at all where the device does not read them.
+    pub(crate) fn upload_rows(
+        &self,
+        (batch, n): (usize, usize),
+        words: Zeroizing<Vec<i64>>,
+        basis: &Basis,
+    ) -> Result<Poly> {
+        let shape = Shape::new(batch, basis.clone(), n);
         Ok(self.device.upload(shape, HostData::Coefficients(words))?)
     }
 }
@@ -183,6 +192,8 @@ pub(crate) fn check_scale(scale: f64) -> Result<()> {
 /// Coefficients times `2^surplus_log2`: what a plaintext holds.
 struct Rounded {
     coefficients: Zeroizing<Vec<i64>>,
+    /// How many there are, whether or not they were computed.
+    n: usize,
     /// Their largest magnitude.
     largest: u64,
     surplus_log2: u32,

@@ -3,6 +3,7 @@
 use aegis_hal::{Kernel, Poly, View, ViewMut};
 use aegis_ring::Galois;
 use num_complex::Complex64;
+use zeroize::Zeroizing;
 
 use crate::encoder::check_scale;
 use crate::evaluator::check_scales;
@@ -68,22 +69,28 @@ impl Weights {
         vectors: impl IntoIterator<Item = std::result::Result<Option<Vec<Complex64>>, E>>,
     ) -> std::result::Result<Self, E> {
         ctx.params().check_level(level)?;
-        let mut rows = vec![];
+        let reads_words = ctx.device().reads_words();
+        let (mut count, mut words) = (0, vec![]);
         for vector in vectors {
-            rows.push(match vector? {
-                None => vec![0; 2 * period],
-                Some(values) if values.len() == period => ctx.encoder().coefficients(&values, scale)?,
+            count += 1;
+            match vector? {
+                _ if !reads_words => (),
+                None => words.resize(words.len() + 2 * period, 0),
+                Some(values) if values.len() == period => {
+                    words.append(&mut ctx.encoder().coefficients(&values, scale)?);
+                }
                 Some(values) => {
                     let reason = format!("a vector of {} values among those of {period}", values.len());
                     return Err(Error::Encoding(reason).into());
                 }
-            });
+            }
         }
-        if terms == 0 || !rows.len().is_multiple_of(terms) {
-            let want = rows.len().next_multiple_of(terms.max(1)).max(1);
-            return Err(Error::Count { what: "vectors in whole rows", have: rows.len(), want }.into());
+        if terms == 0 || count % terms != 0 || count == 0 {
+            let want = count.next_multiple_of(terms.max(1)).max(1);
+            return Err(Error::Count { what: "vectors in whole rows", have: count, want }.into());
         }
-        let poly = ctx.encoder().upload(rows, &ctx.params().extended_basis(level))?;
+        let basis = ctx.params().extended_basis(level);
+        let poly = ctx.encoder().upload_rows((count, 2 * period), Zeroizing::new(words), &basis)?;
         Ok(Self { poly, terms, level, scale })
     }
 

@@ -51,12 +51,15 @@ mod key_switch;
 mod keys;
 mod level;
 mod params;
+mod recorder;
 mod sampling;
 mod secret;
 pub mod security;
 mod serial;
 mod spec;
 
+/// What a [`Recorder`] counts, and what it costs, from [`aegis_hal`].
+pub use aegis_hal::trace::{KernelCosts, Totals};
 /// The maps that rotations and conjugation are made of, from [`aegis_ring`].
 pub use aegis_ring::Galois;
 pub use ciphertext::Ciphertext;
@@ -69,6 +72,7 @@ pub use key_switch::Hoisted;
 pub use keys::{EncapsulationKeys, EvaluationKeys, KeyGenerator, KeyRequest, PublicKey, SwitchingKey};
 pub use level::Level;
 pub use params::{Params, ParamsError};
+pub use recorder::Recorder;
 pub use sampling::Seed;
 pub use secret::SecretKey;
 pub use serial::read_spec;
