@@ -5,13 +5,13 @@
 //! feed-forward network's first matrix, the factors on token 0 into LayerNorm's weights and the activation's
 //! coefficients.
 
-use crate::bootstraps::ValueId;
 use crate::calibration::{Calibration, LayerCalibration};
 use crate::layers::{
     Attend, Exp, GammaBeta, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalize, Residual,
     RowSum, Scores, Square,
 };
 use crate::network::Network;
+use crate::schedule::ValueId;
 use crate::{Content, Error, Layout, MODEL, Result, Tensor};
 
 /// An affine map: `x W + b` with `weight` inputs x outputs.

@@ -1,9 +1,9 @@
-//! Transformer layers on CKKS-encrypted activations: tensors of ciphertexts, packings, layers, bootstrap
-//! placement.
+//! Transformer layers on CKKS-encrypted activations: tensors of ciphertexts, packings, layers, their costs,
+//! schedules of bootstraps.
 //!
 //! Each layer is one file with four facts ([`Layer`]): the levels it takes, the keys it needs, its meaning
-//! on plain tensors, its evaluation on ciphertexts. A [`Network`] wires layers together, places bootstraps
-//! by exact dynamic programming ([`bootstraps`]), knows every key before it is made, and runs. [`encoder`]
+//! on plain tensors, its evaluation on ciphertexts. A [`Network`] wires layers together, counts what each costs at each
+//! level, places bootstraps by exact dynamic programming ([`schedule`]), knows every key before it is made, and runs. [`encoder`]
 //! builds the network of a BERT encoder from plain weights and calibrated constants ([`Calibration`]).
 //!
 //! [`check`] is the whole test of a layer; here, of an affine map on a small ring without security:
@@ -34,7 +34,7 @@
 //!   row that does not exist feeds an approximation, a constant inside its range is added there.
 //! * Token 0 (CLS, a public position) has its own factors and coefficients: its activations are far larger
 //!   than the others'.
-//! * Levels and scales are those of the plan; layers go through [`aegis_ckks::Evaluator`] and
+//! * Levels and scales are those of the schedule; layers go through [`aegis_ckks::Evaluator`] and
 //!   [`aegis_circuits`] and never set either.
 //!
 //! # Non-goals
@@ -42,8 +42,9 @@
 //! in one ciphertext, attention masks other than padding at the end, sequences of secret length.
 #![forbid(unsafe_code)]
 
-pub mod bootstraps;
+mod bootstraps;
 pub mod calibration;
+mod costs;
 mod encoder;
 mod error;
 mod layer;
@@ -51,6 +52,7 @@ mod layers;
 mod layout;
 mod network;
 mod ops;
+pub mod schedule;
 mod tensor;
 
 /// The series and inverses that calibrations describe, from [`aegis_circuits`].
@@ -59,6 +61,7 @@ pub use calibration::{
     Bounds, Calibration, ExpPolynomial, GeluCalibration, InverseCalibration, LayerCalibration,
     NormCalibration, SoftmaxCalibration, TokenZero,
 };
+pub use costs::KERNEL_COSTS;
 pub use encoder::{Affine, EncoderWeights, LayerWeights, Norm, Pooling, encoder};
 pub use error::{Error, Result};
 pub use layer::{CheckReport, Layer, Port, ValidRange, check, decrypt, encrypt};

@@ -89,10 +89,4 @@ impl Layer for Gelu {
     fn ranges(&self) -> Vec<ValidRange> {
         vec![ValidRange { input: 0, low: -1.0, high: 1.0 }]
     }
-
-    fn work(&self) -> u64 {
-        let shape = Polynomial::chebyshev(self.coefficients.iter().copied(), (-1.0, 1.0));
-        let products = shape.map_or(20, |p| p.cost().products);
-        (2 * self.layout.intermediate_blocks() * products) as u64
-    }
 }

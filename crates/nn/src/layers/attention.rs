@@ -190,11 +190,6 @@ impl Layer for Scores {
         }
         Ok(vec![x.with(Content::Scores, scores)?])
     }
-
-    fn work(&self) -> u64 {
-        (5 * self.layout.head_dim() * self.layout.model_blocks() * (1 + self.layout.offset_blocks()) / 2)
-            as u64
-    }
 }
 
 /// Values weighted by scores: `out[t] = sum_key a[t, key] v[key]` for each head. The scores are one level
@@ -270,9 +265,5 @@ impl Layer for Attend {
         let level = v.level().lowered(2);
         let scores = scores.map(|_, score| bring(ev, score, level))?;
         Ok(vec![v.map(|j, value| self.block(ev, scores.offsets(j), value))?])
-    }
-
-    fn work(&self) -> u64 {
-        (4 * self.layout.head_dim() * self.layout.model_blocks() * self.layout.offset_blocks()) as u64
     }
 }

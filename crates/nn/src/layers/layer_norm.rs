@@ -125,10 +125,6 @@ impl Layer for Moments {
         let centred = x.zip(&mean, |_, block, mean| Ok(ev.sub(block, mean)?))?;
         Ok(vec![centred, variance])
     }
-
-    fn work(&self) -> u64 {
-        6 * u64::from(self.layout.block().ilog2())
-    }
 }
 
 /// `1 / sqrt` of normalized variances. The polynomial's levels.
@@ -177,10 +173,6 @@ impl Layer for InverseSqrt {
 
     fn ranges(&self) -> Vec<ValidRange> {
         vec![ValidRange { input: 0, low: -1.0, high: 1.0 }]
-    }
-
-    fn work(&self) -> u64 {
-        (2 * self.polynomial.cost().products) as u64
     }
 }
 
@@ -274,9 +266,5 @@ impl Layer for GammaBeta {
             })
         };
         self.versions.iter().map(version).collect()
-    }
-
-    fn work(&self) -> u64 {
-        (2 * self.versions.len() * self.layout.model_blocks()) as u64
     }
 }

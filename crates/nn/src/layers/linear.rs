@@ -140,10 +140,4 @@ impl Layer for Linear {
         })?;
         Ok(vec![sums])
     }
-
-    fn work(&self) -> u64 {
-        // Baby steps for each input, plaintext products and giant steps for each pair.
-        let (inputs, outputs) = (self.layout.blocks(self.input), self.layout.blocks(self.output));
-        (60 * inputs + self.layout.block() * inputs * outputs / 14) as u64
-    }
 }

@@ -54,8 +54,4 @@ impl Layer for MeanPool {
         })?;
         Ok(vec![mean.with_rows(1)?])
     }
-
-    fn work(&self) -> u64 {
-        (2 * self.layout.model_blocks()) as u64 * u64::from(self.layout.tokens().ilog2())
-    }
 }
