@@ -11,7 +11,8 @@
 //! ```
 //! use std::sync::Arc;
 //! use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
-//! use aegis_nn::{Layer, Layout, Linear, MODEL, Tensor, check};
+//! use aegis_nn::layers::linear::Linear;
+//! use aegis_nn::{Layer, Layout, MODEL, Tensor, check};
 //!
 //! let params = Params::insecure(insecure_levelled_spec(9, 3))?;
 //! let device = aegis_cpu::Cpu::new(params.rns().clone(), 1)?;
@@ -48,7 +49,7 @@ mod costs;
 mod encoder;
 mod error;
 mod layer;
-mod layers;
+pub mod layers;
 mod layout;
 mod network;
 mod ops;
@@ -65,10 +66,6 @@ pub use costs::KERNEL_COSTS;
 pub use encoder::{Affine, EncoderWeights, LayerWeights, Norm, Pooling, encoder};
 pub use error::{Error, Result};
 pub use layer::{CheckReport, Layer, Port, ValidRange, check, decrypt, encrypt};
-pub use layers::{
-    Attend, Exp, GammaBeta, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalize, Residual,
-    RowSum, Scores, Square,
-};
 pub use layout::Layout;
 pub use network::{Excursion, Network, Observer, PlainRun, StageInfo};
 pub use tensor::{Axis, Content, CtTensor, MODEL, Tensor, largest};

@@ -3,10 +3,16 @@
 use std::fmt::Write as _;
 
 use aegis_ckks::{Context, Evaluator, KeyRequest, Level, Params, insecure_levelled_spec};
+use aegis_nn::layers::activation::Gelu;
+use aegis_nn::layers::attention::{Attend, Scores};
+use aegis_nn::layers::layer_norm::{GammaBeta, InverseSqrt, Moments};
+use aegis_nn::layers::linear::Linear;
+use aegis_nn::layers::pooling::MeanPool;
+use aegis_nn::layers::residual::Residual;
+use aegis_nn::layers::softmax::{Exp, Inverse, Normalize, RowSum, Square};
 use aegis_nn::{
-    Attend, CheckReport, Content, CtTensor, Error, Exp, ExpPolynomial, GammaBeta, Gelu, Inverse, InverseSqrt,
-    Layer, Layout, Linear, MODEL, MeanPool, Moments, NormCalibration, Normalize, Port, Residual, Result,
-    RowSum, Scores, Square, Tensor, check,
+    CheckReport, Content, CtTensor, Error, ExpPolynomial, Layer, Layout, MODEL, NormCalibration, Port,
+    Result, Tensor, check,
 };
 
 use crate::support::{Numbers, context, narrow, wide};
@@ -166,7 +172,7 @@ fn pooling_and_residual() {
     });
 }
 
-/// Every layer type, with inputs that it takes.
+/// The table: every layer with inputs that it takes. What it costs and asks for stands in the golden text below.
 fn layers(layout: &Layout) -> Vec<(Box<dyn Layer>, Vec<Tensor>)> {
     let (mut numbers, norm) = (Numbers::new(21), norm_constants());
     let width = layout.width();
@@ -199,7 +205,7 @@ fn layers(layout: &Layout) -> Vec<(Box<dyn Layer>, Vec<Tensor>)> {
         ),
         (Box::new(Gelu::new(layout, others, first).expect("a layer")), vec![inner]),
         (Box::new(Residual::new(layout)), vec![x.clone(), x.clone()]),
-        (Box::new(MeanPool::new(layout)), vec![x]),
+        (Box::new(MeanPool::new(layout)), vec![x.clone()]),
     ]
 }
 
@@ -257,6 +263,21 @@ fn traces_do_not_change_unnoticed() {
             writeln!(traces, "{}: {}", layer.name(), run(&*layer, &ctx, &inputs)).expect("a string");
         }
         assert_eq!(traces, golden, "now:\n{traces}");
+    }
+}
+
+#[test]
+fn every_layer_of_the_crate_is_in_the_table() {
+    let table = include_str!("layers.rs").split("\nfn layers(").nth(1).expect("the table");
+    let table = table.split("\n}\n").next().expect("its end");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/layers");
+    for file in std::fs::read_dir(folder).expect("the folder of the layers") {
+        let text = std::fs::read_to_string(file.expect("an entry").path()).expect("a file");
+        for line in text.lines().filter_map(|line| line.strip_prefix("impl Layer for ")) {
+            let layer = line.trim_end_matches(" {");
+            let row = if layer == "Linear" { "linear(".into() } else { format!("{layer}::") };
+            assert!(table.contains(&row), "{layer} has no row in the table of layers");
+        }
     }
 }
 
