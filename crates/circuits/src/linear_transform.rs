@@ -131,6 +131,11 @@ impl LinearTransform {
         Self { inputs, outputs, stride, babies, offset, n1, giants: giants as usize, indices }
     }
 
+    /// Baby steps a giant step.
+    pub fn n1(&self) -> usize {
+        self.n1 as usize
+    }
+
     /// Levels taken.
     pub fn depth(&self) -> u32 {
         1

@@ -48,11 +48,9 @@ impl Linear {
         Tensor::new(1, cols, first_bias.clone())?.check_finite(name)?;
         let reach = layout.block() as i64;
         let (n_in, n_out) = (layout.blocks(input), layout.blocks(output));
-        // The same split for every map, so that all share their keys: n1 baby steps cost about as much as the
-        // giant steps of one output, each four times a baby step.
-        let n1 = ((8 * layout.block()) as f64).sqrt() as usize;
-        let transform =
-            LinearTransform::new(n_in, n_out, -reach..reach, 1)?.with_baby_steps(n1.next_power_of_two());
+        // The same split for every map, that of one input and one output, so that all share their keys.
+        let n1 = LinearTransform::new(1, 1, -reach..reach, 1)?.n1().next_power_of_two();
+        let transform = LinearTransform::new(n_in, n_out, -reach..reach, 1)?.with_baby_steps(n1);
         let layout = layout.clone();
         Ok(Self { name: name.into(), layout, input, output, weight, bias, first_bias, transform })
     }
