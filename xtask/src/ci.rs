@@ -40,6 +40,8 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
                 "test",
                 "--package",
                 "aegis-models",
+                "--package",
+                "aegis",
                 "--test",
                 "it",
                 "minilm",

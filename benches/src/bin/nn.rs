@@ -8,9 +8,12 @@ use aegis_ckks::{
     Context, Evaluator, KeyGenerator, Level, N16_B13_S40, Params, Seed, insecure_bootstrap_spec,
 };
 use aegis_cpu::Cpu;
-use aegis_nn::{
-    Attend, Content, CtTensor, Gelu, Layer, Layout, Linear, MODEL, MeanPool, RowSum, Scores, Tensor,
-};
+use aegis_nn::layers::activation::Gelu;
+use aegis_nn::layers::attention::{Attend, Scores};
+use aegis_nn::layers::linear::Linear;
+use aegis_nn::layers::pooling::MeanPool;
+use aegis_nn::layers::softmax::RowSum;
+use aegis_nn::{Content, CtTensor, Layer, Layout, MODEL, Tensor};
 use clap::Parser;
 
 fn main() -> anyhow::Result<()> {

@@ -188,9 +188,10 @@ fn damaged(fault: MessageDamage) -> Error {
 mod tests {
     use std::sync::Arc;
 
-    use aegis_ckks::{KeyGenerator, Params, Plaintext, Seed, insecure_levelled_spec};
+    use aegis_ckks::{KeyGenerator, Params, Seed, insecure_levelled_spec};
     use aegis_models::Bert;
     use aegis_models::testing::TinyBert;
+    use aegis_nn::MODEL;
 
     use super::*;
 
@@ -205,12 +206,11 @@ mod tests {
         let query = bert.query(&layout, "the cat sat").expect("a query");
         let ctx = Context::new(params, Arc::new(device)).expect("a context");
         let seed = Seed::new([7; 32]);
-        let (level, scale) = (ctx.params().fresh_level(), ctx.params().scale(ctx.params().fresh_level()));
-        let slots = Plaintext::encode_real(&ctx, &query.slots[0], scale, level).expect("slots");
+        let level = ctx.params().fresh_level();
         let secret = KeyGenerator::new(&ctx, seed.clone()).secret_key();
-        let block = secret.encrypt(&ctx, &slots, &seed).expect("a ciphertext");
+        let x = aegis_nn::encrypt(&ctx, &secret, &layout, MODEL, &query.hidden, level, &seed);
         let header = Header { kind: Kind::Query, model: bert.identity().to_owned(), shape: query.shape };
-        let bytes = encode(&ctx, &header, &[block]).expect("a message");
+        let bytes = encode(&ctx, &header, x.expect("a ciphertext").blocks()).expect("a message");
         (ctx, bytes)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{Ciphertext, Context, EvaluationKeys, Evaluator, KeyRequest, same_scale};
-use aegis_nn::bootstraps::Plan;
+use aegis_nn::schedule::Schedule;
 use aegis_nn::{CtTensor, MODEL, Observer, StageInfo};
 
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::model::Model;
 pub struct Server {
     ctx: Context,
     model: Model,
-    plan: Plan,
+    schedule: Schedule,
     bootstrapper: Bootstrapper,
 }
 
@@ -31,9 +31,9 @@ impl Server {
         if have != want {
             return Err(Error::OtherSlots { have, want });
         }
-        let plan = model.network().place(ctx.params())?;
+        let schedule = model.network().schedule(ctx.params())?;
         let bootstrapper = Bootstrapper::new(ctx, ctx.params().slots())?;
-        Ok(Self { ctx: ctx.clone(), model, plan, bootstrapper })
+        Ok(Self { ctx: ctx.clone(), model, schedule, bootstrapper })
     }
 
     /// The model.
@@ -43,12 +43,12 @@ impl Server {
 
     /// Every key that an evaluation uses: what a client makes, and no others.
     pub fn request(&self) -> KeyRequest {
-        self.model.network().keys(self.ctx.params(), &self.plan).merge(&self.bootstrapper.keys())
+        self.model.network().keys(self.ctx.params(), &self.schedule).merge(&self.bootstrapper.keys())
     }
 
     /// The stages of an evaluation, in order.
     pub fn stages(&self) -> Vec<StageInfo> {
-        self.model.network().stages(self.ctx.params(), &self.plan)
+        self.model.network().stages(self.ctx.params(), &self.schedule)
     }
 
     /// The encrypted input of a query, checked: number of ciphertexts, level and scale.
@@ -95,7 +95,7 @@ impl Server {
     ) -> Result<CtTensor> {
         x.blocks().iter().try_for_each(|b| Error::check_keys("the query", b.key_id(), keys.id()))?;
         let ev = Evaluator::new(&self.ctx, Arc::clone(keys));
-        Ok(self.model.network().run(&ev, &self.plan, Some(&self.bootstrapper), x, observer)?)
+        Ok(self.model.network().run(&ev, &self.schedule, Some(&self.bootstrapper), x, observer)?)
     }
 
     /// From a client's message to the one that answers it.

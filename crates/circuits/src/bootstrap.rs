@@ -26,13 +26,13 @@ pub struct Bootstrapper {
     ctx: Context,
     slots: usize,
     spec: BootstrapSpec,
-    to_coeffs: Vec<Stage>,
-    to_slots: Vec<Stage>,
+    to_coeffs: Vec<DftStage>,
+    to_slots: Vec<DftStage>,
     eval_mod: EvalMod,
 }
 
-/// One matrix of a transform.
-struct Stage {
+/// One matrix of a homomorphic DFT.
+struct DftStage {
     level: Level,
     matrix: DiagonalMatrix,
     transform: LinearTransform,
@@ -40,7 +40,7 @@ struct Stage {
     weights: Option<EncodedDiagonals>,
 }
 
-impl Stage {
+impl DftStage {
     fn new(matrix: DiagonalMatrix, level: Level) -> Result<Self> {
         let transform = LinearTransform::new(1, 1, matrix.indices(), matrix.stride())?;
         Ok(Self { level, matrix, transform, weights: None })
@@ -84,7 +84,7 @@ impl Bootstrapper {
             return Err(Error::TooLarge { params: name(), bytes, max: MAX_MATRIX_BYTES });
         }
         let down_from = |top: Level, matrices: Vec<DiagonalMatrix>| {
-            let stage = |(i, matrix)| Stage::new(matrix, top.lowered(i as u32));
+            let stage = |(i, matrix)| DftStage::new(matrix, top.lowered(i as u32));
             matrices.into_iter().enumerate().map(stage).collect::<Result<Vec<_>>>()
         };
         let to_coeffs = slots_to_coeffs(slots, spec.slots_to_coeffs as usize);

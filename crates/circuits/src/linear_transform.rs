@@ -131,6 +131,11 @@ impl LinearTransform {
         Self { inputs, outputs, stride, babies, offset, n1, giants: giants as usize, indices }
     }
 
+    /// Baby steps a giant step.
+    pub fn n1(&self) -> usize {
+        self.n1 as usize
+    }
+
     /// Levels taken.
     pub fn depth(&self) -> u32 {
         1
@@ -268,7 +273,7 @@ impl LinearTransform {
         let period = d.period();
         let vector = |g: usize, o, a, i| {
             let index = (self.offset + i + self.n1 * g as i64) * self.stride;
-            let wanted = self.indices.contains(&index);
+            let wanted = self.indices.contains(&index) && ctx.device().reads_words();
             let mut values = wanted.then(|| d.diagonal(o, a, index)).flatten();
             if let Some(values) = values.as_mut().filter(|v| v.len() == period) {
                 values.rotate_right((g as i64 * self.giant_steps()).rem_euclid(period as i64) as usize);

@@ -47,7 +47,7 @@ impl Encoder {
     }
 
     /// [`Encoder::embed`], rounded. Fails on values that are not finite or too large for the scale, and on a scale that is
-    /// none.
+    /// none. Empty where nobody reads them ([`aegis_hal::Backend::reads_words`]).
     pub fn coefficients(&self, values: &[Complex64], scale: f64) -> Result<Vec<i64>> {
         Ok(self.nearest(values, scale)?.0)
     }
@@ -55,23 +55,30 @@ impl Encoder {
     /// [`Encoder::coefficients`] and the largest of their magnitudes.
     fn nearest(&self, values: &[Complex64], scale: f64) -> Result<(Vec<i64>, f64)> {
         check_scale(scale)?;
+        if !self.device.reads_words() {
+            return Ok((vec![], 0.0));
+        }
         let coefficients = self.embed(values, scale)?;
         let rounding = Rounding::of(&coefficients).ok_or_else(|| too_large(scale))?;
         Ok((rounding.round(coefficients.into_iter()).collect(), rounding.largest))
     }
 
-    /// The coefficients of vectors of `period` values each, one row after the other; `None` for zeros.
+    /// The number of vectors, of `period` values each, and their coefficients, one row after the other; `None` for zeros.
     pub(crate) fn rows<E: From<Error>>(
         &self,
         (period, scale): (usize, f64),
         vectors: impl IntoIterator<Item = std::result::Result<Option<Vec<Complex64>>, E>>,
-    ) -> std::result::Result<Vec<i64>, E> {
+    ) -> std::result::Result<(usize, Zeroizing<Vec<i64>>), E> {
         check_scale(scale)?;
         let (embedding, vectors) = (self.embedding(period)?, vectors.into_iter());
         let mut work = embedding.work();
-        let mut words = Vec::with_capacity(2 * period * vectors.size_hint().0);
+        let reads_words = self.device.reads_words();
+        let capacity = if reads_words { 2 * period * vectors.size_hint().0 } else { 0 };
+        let (mut count, mut words) = (0, Vec::with_capacity(capacity));
         for vector in vectors {
+            count += 1;
             match vector? {
+                _ if !reads_words => {}
                 None => words.resize(words.len() + 2 * period, 0),
                 Some(values) if values.len() == period => {
                     embedding.embed(&values, scale, &mut work);
@@ -83,7 +90,7 @@ impl Encoder {
                 }
             }
         }
-        Ok(words)
+        Ok((count, words.into()))
     }
 
     /// One polynomial in evaluation form over `basis`, of `2 p` words a limb for `p` values (compact below `p = N/2`).
@@ -101,15 +108,16 @@ impl Encoder {
         check_scale(scale)?;
         let surplus = (scale.log2() - 50.0).ceil().clamp(0.0, 120.0);
         let (coefficients, largest) = self.nearest(values, scale / surplus.exp2())?;
-        Ok(Rounded { coefficients: Zeroizing::new(coefficients), largest, surplus_log2: surplus as u32 })
+        let coefficients = Zeroizing::new(coefficients);
+        Ok(Rounded { coefficients, n: 2 * values.len(), largest, surplus_log2: surplus as u32 })
     }
 
     /// Fails unless the integers fit the modulus of `basis`.
     fn place(&self, rounded: Rounded, basis: &Basis) -> Result<Poly> {
         let rns = self.device.rns();
         rounded.check_fits(rns.log2_product(basis))?;
-        let Rounded { coefficients, surplus_log2, .. } = rounded;
-        let mut poly = self.upload_rows(1, coefficients, basis)?;
+        let Rounded { coefficients, n, surplus_log2, .. } = rounded;
+        let mut poly = self.upload_rows((1, n), coefficients, basis)?;
         if surplus_log2 > 0 {
             let power = basis.iter().map(|l| rns.modulus(l).reduce_u128(1 << surplus_log2)).collect();
             self.device.launch(&Kernel::ScalarMul(power), basis, poly.view_mut(), &[])?;
@@ -117,14 +125,15 @@ impl Encoder {
         Ok(poly)
     }
 
-    /// `batch` polynomials of equal size, given by their coefficients, in evaluation form over `basis`.
+    /// `batch` polynomials of `n` coefficients each, in evaluation form over `basis`; no words at all where the device does
+    /// not read them.
     pub(crate) fn upload_rows(
         &self,
-        batch: usize,
+        (batch, n): (usize, usize),
         words: Zeroizing<Vec<i64>>,
         basis: &Basis,
     ) -> Result<Poly> {
-        let shape = Shape::new(batch, basis.clone(), words.len() / batch);
+        let shape = Shape::new(batch, basis.clone(), n);
         Ok(self.device.upload(shape, HostData::Coefficients(words))?)
     }
 }
@@ -141,6 +150,8 @@ pub(crate) fn check_scale(scale: f64) -> Result<()> {
 /// Coefficients times `2^surplus_log2`: what a plaintext holds.
 struct Rounded {
     coefficients: Zeroizing<Vec<i64>>,
+    /// How many there are, whether or not they were computed.
+    n: usize,
     /// Their largest magnitude.
     largest: f64,
     surplus_log2: u32,

@@ -69,13 +69,13 @@ impl Weights {
     ) -> std::result::Result<Self, E> {
         ctx.params().check_level(level)?;
         let encoder = ctx.encoder();
-        let words = encoder.rows((period, scale), vectors)?;
-        let rows = words.len() / (2 * period);
-        if terms == 0 || rows == 0 || !rows.is_multiple_of(terms) {
-            let want = rows.next_multiple_of(terms.max(1)).max(1);
-            return Err(Error::Count { what: "vectors in whole rows", have: rows, want }.into());
+        let (count, words) = encoder.rows((period, scale), vectors)?;
+        if terms == 0 || count == 0 || !count.is_multiple_of(terms) {
+            let want = count.next_multiple_of(terms.max(1)).max(1);
+            return Err(Error::Count { what: "vectors in whole rows", have: count, want }.into());
         }
-        let poly = encoder.upload_rows(rows, words.into(), &ctx.params().extended_basis(level))?;
+        let basis = ctx.params().extended_basis(level);
+        let poly = encoder.upload_rows((count, 2 * period), words, &basis)?;
         Ok(Self { poly, terms, level, scale })
     }
 

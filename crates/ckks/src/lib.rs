@@ -53,6 +53,7 @@ mod key_switch;
 mod keys;
 mod level;
 mod params;
+mod recorder;
 mod rounding;
 mod sampling;
 mod secret;
@@ -61,6 +62,8 @@ mod serial;
 mod spec;
 
 pub use aegis_hal::ErrorKind;
+/// What a [`Recorder`] counts, and what it costs, from [`aegis_hal`].
+pub use aegis_hal::trace::{KernelCosts, Totals};
 /// The maps that rotations and conjugation are made of, from [`aegis_ring`].
 pub use aegis_ring::Galois;
 pub use ciphertext::Ciphertext;
@@ -74,6 +77,7 @@ pub use key_switch::Hoisted;
 pub use keys::{EncapsulationKeys, EvaluationKeys, KeyGenerator, KeyRequest, PublicKey, SwitchingKey};
 pub use level::Level;
 pub use params::{Contradiction, Params, ParamsError};
+pub use recorder::Recorder;
 pub use sampling::Seed;
 pub use secret::SecretKey;
 pub use serial::{FileKind, file_kind, read_spec};

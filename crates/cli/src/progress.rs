@@ -34,8 +34,8 @@ enum Display {
 /// Follows a run, on standard error.
 pub(crate) struct Progress {
     display: Display,
-    /// Work of all stages, by the planner's estimate, with the group of each.
-    work: Vec<(String, u64)>,
+    /// What all stages cost by the schedule, with the group of each.
+    costs: Vec<(String, u64)>,
     start: Instant,
     stage_start: Instant,
     rows: Vec<StageRow>,
@@ -45,7 +45,7 @@ impl Progress {
     /// Progress of a run of these stages.
     pub(crate) fn new(stages: &[StageInfo]) -> Self {
         let display = if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::new(stages.iter().map(|s| s.work).sum());
+            let bar = ProgressBar::new(stages.iter().map(|s| s.cost_ns).sum());
             let style =
                 ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {percent:>3} % {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -54,8 +54,8 @@ impl Progress {
         } else {
             Display::Lines
         };
-        let work = stages.iter().map(|s| (s.group.clone(), s.work)).collect();
-        Self { display, work, start: Instant::now(), stage_start: Instant::now(), rows: Vec::new() }
+        let costs = stages.iter().map(|s| (s.group.clone(), s.cost_ns)).collect();
+        Self { display, costs, start: Instant::now(), stage_start: Instant::now(), rows: Vec::new() }
     }
 
     /// The stages that have ended.
@@ -68,7 +68,7 @@ impl Progress {
 
     /// Estimated seconds that the rest of `group`, and of everything, takes after stage `index`.
     fn left(&self, index: usize, group: &str) -> (f64, f64) {
-        let (done, todo) = self.work.split_at((index + 1).min(self.work.len()));
+        let (done, todo) = self.costs.split_at((index + 1).min(self.costs.len()));
         let sum = |stages: &[(String, u64)]| stages.iter().map(|s| s.1 as f64).sum::<f64>();
         let pace = self.start.elapsed().as_secs_f64() / sum(done).max(1.0);
         let here: f64 = todo.iter().filter(|s| s.0 == group).map(|s| s.1 as f64).sum();
@@ -105,7 +105,7 @@ impl Observer for Progress {
             seconds,
         });
         match &self.display {
-            Display::Bar(bar) => bar.inc(stage.work),
+            Display::Bar(bar) => bar.inc(stage.cost_ns),
             Display::Lines => {
                 let (group, all) = self.left(stage.index, &stage.group);
                 output::note(&format!(
@@ -197,7 +197,7 @@ mod tests {
             level_out,
             ciphertexts: 1,
             bootstraps: 2,
-            work: 10,
+            cost_ns: 10,
         }
     }
 

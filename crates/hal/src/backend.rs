@@ -102,6 +102,12 @@ pub trait Backend: Send + Sync {
     /// The content as canonical residues: polynomial, then limb in basis order, then word.
     fn download(&self, view: View<'_>) -> Result<Vec<u64>>;
 
+    /// Whether the words of an upload are looked at. Where they are not (a recorder of shapes), nobody needs to compute them,
+    /// and data of no words stands for those of any shape.
+    fn reads_words(&self) -> bool {
+        true
+    }
+
     /// Enqueues one kernel on `limbs`. [`Error::Unsupported`] only for a fused kernel ([`Kernel::is_fused`]).
     fn launch(&self, kernel: &Kernel, limbs: &Basis, out: ViewMut<'_>, ins: &[View<'_>]) -> Result<()>;
 

@@ -25,10 +25,10 @@
 //! let file = calibration_file(&constants, bert.identity())?;
 //! std::fs::write(dir.path().join("aegis-calibration.json"), file)?;
 //!
-//! // Client: a text as slots to encrypt. 256 slots a ciphertext, texts of up to 16 tokens.
+//! // Client: a text as values to encrypt. 256 slots a ciphertext, texts of up to 16 tokens.
 //! let layout = bert.layout(256, 16)?;
 //! let query = bert.query(&layout, "The cat sat on the mat.")?;
-//! assert_eq!((query.shape.tokens(), query.slots[0].len()), (9, 256));
+//! assert_eq!((query.shape.tokens(), query.hidden.rows()), (9, 9));
 //!
 //! // Server: `network.run(...)` on ciphertexts. Here its plain twin, which computes the same without noise.
 //! let network = bert.network(&layout, &bert.calibration()?)?;

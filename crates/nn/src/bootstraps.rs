@@ -1,404 +1,45 @@
-//! Where to bootstrap, and at which level each stage runs: exact dynamic programming.
-//!
-//! A computation is a sequence of stages over values. A value has a level; a stage that runs at level `e`
-//! needs each of its inputs at `e + depth` and gives each output at `e + above`. Between stages any live
-//! values can be bootstrapped, from the base level or higher, to the fresh level; two real ciphertexts,
-//! whatever their bounds, share one bootstrap. The plan found costs the least time: that of its bootstraps
-//! and that of its stages, each in proportion to the limbs it runs on. (One more bootstrap is well spent
-//! where it lets a large matrix run ten levels lower.)
-//!
-//! The program walks through the stages with every undominated assignment of levels to the live values. It is
-//! exact: [`Plan`]s are compared with exhaustive search in the tests.
+//! Ciphertexts refreshed two at a time.
 
-use std::collections::BTreeMap;
+use aegis_circuits::Bootstrapper;
+use aegis_ckks::{Ciphertext, Evaluator};
 
-use aegis_ckks::{Level, Params};
+use crate::Result;
+use crate::ops::bring;
 
-use crate::{Error, Result};
-
-/// Cost of a bootstrap of two real ciphertexts in the unit of [`Stage::work`], milliseconds: the mean of 136 at
-/// N = 2^16 on two cores (benches/records, 2026-11-21, eight texts).
-pub const PAIR_COST: u64 = 3400;
-/// Cost of a bootstrap of one ciphertext, which saves half of EvalMod: the mean of 112.
-pub const SINGLE_COST: u64 = 2800;
-
-/// A value of a [`Graph`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ValueId(pub usize);
-
-/// Ciphertexts that live and are bootstrapped together.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Value {
-    /// For people.
-    pub name: String,
-    /// Number of ciphertexts, each with a real message.
-    pub ciphertexts: u32,
-    /// Largest magnitude in a slot: the error of a bootstrap is relative to it. Infinite where the value
-    /// must not be bootstrapped.
-    pub bound: f64,
+/// Refreshes ciphertexts with the bounds of their values, in order: pairs, and one alone where their number is odd.
+pub(crate) fn refresh(
+    ev: &Evaluator,
+    bootstrapper: &Bootstrapper,
+    stale: &[(Ciphertext, f64)],
+) -> Result<Vec<Ciphertext>> {
+    let base = ev.params().base_level();
+    let stale =
+        stale.iter().map(|(x, bound)| Ok((bring(ev, x, base)?, *bound))).collect::<Result<Vec<_>>>()?;
+    let (pairs, single) = stale.as_chunks();
+    let mut fresh = vec![];
+    for [a, b] in pairs {
+        fresh.extend(refresh_pair(ev, bootstrapper, a, b)?);
+    }
+    for (x, bound) in single {
+        fresh.push(bootstrapper.bootstrap_real(ev, x, *bound)?);
+    }
+    Ok(fresh)
 }
 
-/// One step of a computation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stage {
-    /// For people.
-    pub name: String,
-    /// What it reads, and how far above the stage's level each must be.
-    pub inputs: Vec<(ValueId, u32)>,
-    /// What it makes, and how far above the stage's level each will be.
-    pub outputs: Vec<(ValueId, u32)>,
-    /// Work for each limb: milliseconds at N = 2^16 on two cores, roughly.
-    pub work: u64,
-}
-
-impl Stage {
-    /// Levels from the highest input to the stage's own level.
-    pub fn depth(&self) -> u32 {
-        self.inputs.iter().map(|i| i.1).max().unwrap_or(0)
-    }
-}
-
-/// Stages in the order of execution, and the values between them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Graph {
-    values: Vec<Value>,
-    stages: Vec<Stage>,
-    inputs: Vec<ValueId>,
-    results: Vec<ValueId>,
-}
-
-impl Graph {
-    /// A graph without stages.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    fn value(&mut self, name: &str, ciphertexts: usize, bound: f64) -> ValueId {
-        self.values.push(Value { name: name.into(), ciphertexts: ciphertexts as u32, bound });
-        ValueId(self.values.len() - 1)
-    }
-
-    /// Adds a value that exists, fresh, before the first stage.
-    pub fn input(&mut self, name: &str, ciphertexts: usize, bound: f64) -> ValueId {
-        let id = self.value(name, ciphertexts, bound);
-        self.inputs.push(id);
-        id
-    }
-
-    /// Adds a stage with outputs `(name, ciphertexts, bound, above)`.
-    pub fn stage(
-        &mut self,
-        name: &str,
-        inputs: &[(ValueId, u32)],
-        outputs: &[(&str, usize, f64, u32)],
-        work: u64,
-    ) -> Vec<ValueId> {
-        let made: Vec<(ValueId, u32)> = outputs.iter().map(|o| (self.value(o.0, o.1, o.2), o.3)).collect();
-        self.stages.push(Stage { name: name.into(), inputs: inputs.to_vec(), outputs: made.clone(), work });
-        made.into_iter().map(|o| o.0).collect()
-    }
-
-    /// Says that a value is wanted after the last stage.
-    pub fn result(&mut self, value: ValueId) {
-        self.results.push(value);
-    }
-
-    /// The stages in order.
-    pub fn stages(&self) -> &[Stage] {
-        &self.stages
-    }
-
-    /// All values.
-    pub fn values(&self) -> &[Value] {
-        &self.values
-    }
-
-    /// One value.
-    pub fn get(&self, id: ValueId) -> &Value {
-        &self.values[id.0]
-    }
-
-    /// Values that exist before the first stage.
-    pub fn inputs(&self) -> &[ValueId] {
-        &self.inputs
-    }
-
-    /// Values wanted after the last stage.
-    pub fn results(&self) -> &[ValueId] {
-        &self.results
-    }
-
-    /// For each stage the index of the last one that reads a value, or `None` where it is a result.
-    fn last_uses(&self) -> Vec<Option<usize>> {
-        let mut last = vec![Some(0); self.values.len()];
-        for (s, stage) in self.stages.iter().enumerate() {
-            stage.inputs.iter().for_each(|(v, _)| last[v.0] = Some(s));
-        }
-        self.results.iter().for_each(|v| last[v.0] = None);
-        last
-    }
-
-    /// Ciphertexts of these values.
-    fn ciphertexts(&self, values: &[ValueId]) -> u64 {
-        values.iter().map(|v| u64::from(self.get(*v).ciphertexts)).sum()
-    }
-
-    /// Bootstraps that refresh all these values at once: two ciphertexts each.
-    pub fn bootstraps(&self, values: &[ValueId]) -> u64 {
-        self.ciphertexts(values).div_ceil(2)
-    }
-
-    /// Their cost: [`PAIR_COST`] for two ciphertexts, [`SINGLE_COST`] for one left over.
-    pub fn bootstrap_cost(&self, values: &[ValueId]) -> u64 {
-        let count = self.ciphertexts(values);
-        count / 2 * PAIR_COST + count % 2 * SINGLE_COST
-    }
-}
-
-/// The levels that bootstrapping leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    /// Level of inputs and of what was bootstrapped.
-    pub fresh: Level,
-    /// Lowest level at which a ciphertext can be bootstrapped, or `None` when it never can.
-    pub base: Option<Level>,
-}
-
-impl Range {
-    /// The range of a parameter set.
-    pub fn of(params: &Params) -> Self {
-        Self { fresh: params.fresh_level(), base: params.bootstrap().map(|_| params.base_level()) }
-    }
-}
-
-/// What happens at one stage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// Values to bootstrap just before the stage.
-    pub bootstraps: Vec<ValueId>,
-    /// The stage's level: each input is brought down to it plus its depth.
-    pub level: Level,
-}
-
-/// A placement of bootstraps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// One for each stage.
-    pub steps: Vec<Step>,
-    /// Number of bootstraps, of one or two ciphertexts each.
-    pub bootstraps: u64,
-    /// Cost of bootstraps and stages: milliseconds at N = 2^16 on two cores, roughly.
-    pub cost: u64,
-}
-
-/// A way to reach the state before a stage.
-struct Reached {
-    cost: u64,
-    /// The state before, and what was done.
-    from: Option<(usize, Step)>,
-}
-
-/// Levels of the live values, in the order of [`Search::live`], and how they were reached.
-type Front = Vec<(Vec<u32>, usize)>;
-
-struct Search<'a> {
-    graph: &'a Graph,
-    range: Range,
-    last: Vec<Option<usize>>,
-    arena: Vec<Reached>,
-    live: Vec<ValueId>,
-}
-
-/// The placement of least cost.
-///
-/// Fails with [`Error::Placement`] when some stage cannot be reached.
-pub fn place(graph: &Graph, range: Range) -> Result<Plan> {
-    let mut search =
-        Search { graph, range, last: graph.last_uses(), arena: vec![], live: graph.inputs.clone() };
-    search.arena.push(Reached { cost: 0, from: None });
-    let mut front: Front = vec![(vec![range.fresh.0; search.live.len()], 0)];
-    for s in 0..graph.stages.len() {
-        front = search.advance(s, &front);
-        if front.is_empty() {
-            let (stage, have) = (&graph.stages[s], range.fresh.above(range.base.unwrap_or(Level::BASE)));
-            return Err(Error::Placement { stage: stage.name.clone(), need: stage.depth(), have });
-        }
-    }
-    let Some(best) = front.iter().map(|f| f.1).min_by_key(|&id| search.arena[id].cost) else {
-        return Ok(Plan { steps: vec![], bootstraps: 0, cost: 0 });
+/// Two ciphertexts of different bounds in one bootstrap: each is divided by the power of two above its bound first and
+/// multiplied by it afterwards. Both are exact: a division is a larger scale, a multiplication one by an integer.
+fn refresh_pair(
+    ev: &Evaluator,
+    bootstrapper: &Bootstrapper,
+    (a, a_bound): &(Ciphertext, f64),
+    (b, b_bound): &(Ciphertext, f64),
+) -> Result<[Ciphertext; 2]> {
+    let power = |bound: f64| bound.log2().ceil().max(0.0).exp2();
+    let (a_power, b_power) = (power(*a_bound), power(*b_bound));
+    let top = a_power.max(b_power);
+    let unit = |x: &Ciphertext, power: f64| -> Result<Ciphertext> {
+        Ok(ev.reinterpret(&ev.mul_scalar(x, top / power, 1.0)?, x.scale() * top)?)
     };
-    let (mut steps, mut id) = (vec![], best);
-    while let Some((before, step)) = &search.arena[id].from {
-        steps.push(step.clone());
-        id = *before;
-    }
-    steps.reverse();
-    let bootstraps = steps.iter().map(|s| graph.bootstraps(&s.bootstraps)).sum();
-    Ok(Plan { steps, bootstraps, cost: search.arena[best].cost })
-}
-
-impl Search<'_> {
-    /// All undominated states after stage `s`.
-    fn advance(&mut self, s: usize, front: &Front) -> Front {
-        let stage = &self.graph.stages[s];
-        let mut after = self.live.clone();
-        after.retain(|v| self.last[v.0].is_none_or(|l| l > s));
-        let kept: Vec<usize> = after.iter().filter_map(|v| self.live.iter().position(|l| l == v)).collect();
-        after.extend(stage.outputs.iter().map(|o| o.0));
-        let reads: Vec<(usize, u32)> = (stage.inputs.iter())
-            .map(|(v, depth)| (self.live.iter().position(|l| l == v).expect("an input is live"), *depth))
-            .collect();
-
-        let mut best: BTreeMap<Vec<u32>, (u64, usize, Step)> = BTreeMap::new();
-        for (levels, id) in front {
-            for (bootstrapped, refreshed) in self.choices(levels) {
-                let room = reads.iter().map(|&(i, depth)| refreshed[i].checked_sub(depth)).min().flatten();
-                let before = self.arena[*id].cost + self.graph.bootstrap_cost(&bootstrapped);
-                let room = if reads.is_empty() { Some(self.range.fresh.0) } else { room };
-                for level in room.into_iter().flat_map(|top| 0..=top) {
-                    let limbs = u64::from(level + stage.depth() + 1);
-                    let cost = before + stage.work * limbs;
-                    let mut state: Vec<u32> = kept.iter().map(|&i| refreshed[i]).collect();
-                    state.extend(stage.outputs.iter().map(|o| level + o.1));
-                    if best.get(&state).is_none_or(|b| cost < b.0) {
-                        let step = Step { bootstraps: bootstrapped.clone(), level: Level(level) };
-                        best.insert(state, (cost, *id, step));
-                    }
-                }
-            }
-        }
-        self.live = after;
-        self.prune(best)
-    }
-
-    /// Every set of live values that can be bootstrapped now, with the levels after it.
-    fn choices(&self, levels: &[u32]) -> Vec<(Vec<ValueId>, Vec<u32>)> {
-        let can = |i: usize| {
-            let between = |base: Level| levels[i] >= base.0 && levels[i] < self.range.fresh.0;
-            self.range.base.is_some_and(between) && self.graph.get(self.live[i]).bound.is_finite()
-        };
-        let candidates: Vec<usize> = (0..levels.len()).filter(|&i| can(i)).collect();
-        (0..1usize << candidates.len())
-            .map(|set| {
-                let chosen =
-                    candidates.iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1).map(|c| *c.1);
-                let (mut values, mut after) = (vec![], levels.to_vec());
-                for i in chosen {
-                    values.push(self.live[i]);
-                    after[i] = self.range.fresh.0;
-                }
-                (values, after)
-            })
-            .collect()
-    }
-
-    /// Drops every state that another one matches at every level for no more cost.
-    fn prune(&mut self, states: BTreeMap<Vec<u32>, (u64, usize, Step)>) -> Front {
-        let mut by_cost: Vec<_> = states.into_iter().collect();
-        // Cheapest first: only a state kept before can dominate. The higher levels come first among equals.
-        by_cost.sort_by(|(la, a), (lb, b)| (a.0, lb).cmp(&(b.0, la)));
-        let mut front: Front = vec![];
-        for (levels, (cost, from, step)) in by_cost {
-            let dominated = front.iter().any(|(other, _)| other.iter().zip(&levels).all(|(a, b)| a >= b));
-            if !dominated {
-                self.arena.push(Reached { cost, from: Some((from, step)) });
-                front.push((levels, self.arena.len() - 1));
-            }
-        }
-        front
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Tries every choice at every stage.
-    fn exhaustive(g: &Graph, range: Range, s: usize, levels: &[Option<u32>], cost: u64) -> Option<u64> {
-        let Some(stage) = g.stages.get(s) else { return Some(cost) };
-        let mut best = None;
-        let live: Vec<usize> = (0..levels.len()).filter(|&i| levels[i].is_some()).collect();
-        for set in 0..1usize << live.len() {
-            let chosen: Vec<usize> =
-                live.iter().enumerate().filter(|(b, _)| set >> b & 1 == 1).map(|c| *c.1).collect();
-            if chosen.iter().any(|&i| range.base.is_none_or(|b| levels[i] < Some(b.0))) {
-                continue;
-            }
-            let mut now = levels.to_vec();
-            chosen.iter().for_each(|&i| now[i] = Some(range.fresh.0));
-            let boots = g.bootstrap_cost(&chosen.iter().map(|&i| ValueId(i)).collect::<Vec<_>>());
-            for level in 0..=range.fresh.0 {
-                if stage.inputs.iter().any(|(v, d)| now[v.0] < Some(level + d)) {
-                    continue;
-                }
-                let mut after = now.clone();
-                stage.outputs.iter().for_each(|(v, above)| after[v.0] = Some(level + above));
-                let work = stage.work * u64::from(level + stage.depth() + 1);
-                let found = exhaustive(g, range, s + 1, &after, cost + boots + work);
-                best = [best, found].into_iter().flatten().min();
-            }
-        }
-        best
-    }
-
-    fn random(seed: u64) -> Graph {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut next = move |n: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % n
-        };
-        let mut g = Graph::new();
-        let mut values = vec![g.input("x", 1 + next(3) as usize, 1.0)];
-        for s in 0..4 {
-            let newest = *values.last().expect("an input");
-            let mut inputs = vec![(newest, 1 + next(2) as u32)];
-            let other = values[next(values.len() as u64) as usize];
-            if other != newest && next(2) == 0 {
-                inputs.push((other, next(3) as u32));
-            }
-            let bound = if next(2) == 0 { 1.0 } else { 20.0 };
-            let outputs = [("y", 1 + next(3) as usize, bound, 0), ("side", 1, 1.0, next(2) as u32)];
-            let made = g.stage(&format!("{s}"), &inputs, &outputs[..1 + next(2) as usize], 1000 * next(5));
-            values.extend(made);
-        }
-        g.result(*values.last().expect("an output"));
-        g
-    }
-
-    #[test]
-    fn the_plan_is_as_good_as_exhaustive_search() {
-        let mut solved = 0;
-        for seed in 0..60 {
-            let g = random(seed);
-            let range = Range { fresh: Level(4), base: Some(Level(seed as u32 % 2)) };
-            let mut start = vec![None; g.values.len()];
-            start[0] = Some(range.fresh.0);
-            let want = exhaustive(&g, range, 0, &start, 0);
-            let got = place(&g, range).ok().map(|p| p.cost);
-            assert_eq!(got, want, "seed {seed}");
-            solved += usize::from(want.is_some());
-        }
-        assert!(solved > 30, "only {solved} of the random graphs can be placed at all");
-    }
-
-    #[test]
-    fn a_stage_deeper_than_the_chain_is_a_typed_error() {
-        let mut g = Graph::new();
-        let x = g.input("x", 1, 1.0);
-        g.stage("deep", &[(x, 9)], &[("y", 1, 1.0, 0)], 1);
-        let range = Range { fresh: Level(8), base: Some(Level(2)) };
-        assert!(
-            matches!(place(&g, range), Err(Error::Placement { stage, need: 9, have: 6 }) if stage == "deep")
-        );
-    }
-
-    #[test]
-    fn the_last_segment_goes_below_the_base_level() {
-        let mut g = Graph::new();
-        let x = g.input("x", 1, 1.0);
-        let y = g.stage("all", &[(x, 8)], &[("y", 1, 1.0, 0)], 1)[0];
-        g.result(y);
-        let plan = place(&g, Range { fresh: Level(8), base: Some(Level(3)) }).expect("a plan");
-        assert_eq!(plan.steps, [Step { bootstraps: vec![], level: Level::BASE }]);
-    }
+    let (re, im) = bootstrapper.bootstrap_pair(ev, &unit(a, a_power)?, &unit(b, b_power)?, 1.0)?;
+    Ok([ev.mul_scalar(&re, a_power, 1.0)?, ev.mul_scalar(&im, b_power, 1.0)?])
 }

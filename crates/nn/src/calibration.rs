@@ -36,14 +36,12 @@ pub struct LayerCalibration {
     #[serde(rename = "residual_bound_after_token0_scale")]
     pub residual_bound: f64,
     /// Largest magnitudes of the values that may be bootstrapped.
-    #[serde(default)]
     pub bounds: Bounds,
 }
 
 /// Largest magnitude of each kind of value, as measured on the calibration texts and widened by a quarter;
 /// the error of a bootstrap is relative to it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Bounds {
     /// Input and output of a layer.
     pub input: f64,
@@ -59,14 +57,6 @@ pub struct Bounds {
     pub gelu: f64,
     /// Output of the feed-forward network's second matrix.
     pub feed_forward: f64,
-}
-
-impl Default for Bounds {
-    /// The maxima over the six layers of all-MiniLM-L6-v2 and 851 texts, widened.
-    fn default() -> Self {
-        let (input, query_key, context, residual1) = (13.0, 20.0, 7.0, 16.0);
-        Self { input, query_key, context, residual1, norm1: 38.0, gelu: 31.0, feed_forward: 110.0 }
-    }
 }
 
 /// A polynomial in Chebyshev form on `[a, b]`.

@@ -5,13 +5,16 @@
 //! feed-forward network's first matrix, the factors on token 0 into LayerNorm's weights and the activation's
 //! coefficients.
 
-use crate::bootstraps::ValueId;
 use crate::calibration::{Calibration, LayerCalibration};
-use crate::layers::{
-    Attend, Exp, GammaBeta, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalize, Residual,
-    RowSum, Scores, Square,
-};
+use crate::layers::activation::Gelu;
+use crate::layers::attention::{Attend, Scores};
+use crate::layers::layer_norm::{GammaBeta, InverseSqrt, Moments};
+use crate::layers::linear::Linear;
+use crate::layers::pooling::MeanPool;
+use crate::layers::residual::Residual;
+use crate::layers::softmax::{Exp, Inverse, Normalize, RowSum, Square};
 use crate::network::Network;
+use crate::schedule::ValueId;
 use crate::{Content, Error, Layout, MODEL, Result, Tensor};
 
 /// An affine map: `x W + b` with `weight` inputs x outputs.

@@ -68,12 +68,6 @@ pub trait Layer: Send + Sync {
     fn ranges(&self) -> Vec<ValidRange> {
         vec![]
     }
-
-    /// Work for each limb, milliseconds at N = 2^16 on two cores, roughly: what placement weighs levels with.
-    /// A product or a single rotation takes 1 to 2 (benches/records, 2026-11-21, eight texts).
-    fn work(&self) -> u64 {
-        0
-    }
 }
 
 /// What [`check`] saw.

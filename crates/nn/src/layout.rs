@@ -16,6 +16,10 @@ pub struct Layout {
     width: usize,
     heads: usize,
     intermediate: usize,
+    /// From the others: every slot of every vector asks for these.
+    head_dim: usize,
+    block: usize,
+    heads_per_block: usize,
 }
 
 impl Layout {
@@ -39,7 +43,9 @@ impl Layout {
         if slots < tokens * head_dim {
             return fail(Unpackable::ManyTokens { tokens, head_dim, slots, max: slots / head_dim });
         }
-        Ok(Self { slots, tokens, width, heads, intermediate })
+        let block = slots / tokens;
+        let heads_per_block = block / head_dim;
+        Ok(Self { slots, tokens, width, heads, intermediate, head_dim, block, heads_per_block })
     }
 
     /// Number of slots, S.
@@ -69,17 +75,17 @@ impl Layout {
 
     /// Slots of one token in one ciphertext, Fb: the period of a weight vector.
     pub fn block(&self) -> usize {
-        self.slots / self.tokens
+        self.block
     }
 
     /// Coordinates of a head, G = D/H: also how many key offsets one ciphertext of scores holds.
     pub fn head_dim(&self) -> usize {
-        self.width / self.heads
+        self.head_dim
     }
 
     /// Heads in one ciphertext, hb.
     pub fn heads_per_block(&self) -> usize {
-        self.block() / self.head_dim()
+        self.heads_per_block
     }
 
     /// Ciphertexts of a matrix of model features.
@@ -126,8 +132,11 @@ impl Layout {
 
     /// A vector of all slots, given token and local feature.
     pub fn vector(&self, value: impl Fn(usize, usize) -> f64) -> Vec<f64> {
-        let block = self.block();
-        (0..self.slots).map(|s| value(s / block, s % block)).collect()
+        let mut values = Vec::with_capacity(self.slots);
+        for t in 0..self.tokens {
+            values.extend((0..self.block).map(|f| value(t, f)));
+        }
+        values
     }
 
     /// One period of a vector that is the same for every token.

@@ -1,9 +1,9 @@
-//! Transformer layers on CKKS-encrypted activations: tensors of ciphertexts, packings, layers, bootstrap
-//! placement.
+//! Transformer layers on CKKS-encrypted activations: tensors of ciphertexts, packings, layers, their costs,
+//! schedules of bootstraps.
 //!
 //! Each layer is one file with four facts ([`Layer`]): the levels it takes, the keys it needs, its meaning
-//! on plain tensors, its evaluation on ciphertexts. A [`Network`] wires layers together, places bootstraps
-//! by exact dynamic programming ([`bootstraps`]), knows every key before it is made, and runs. [`encoder`]
+//! on plain tensors, its evaluation on ciphertexts. A [`Network`] wires layers together, counts what each costs at each
+//! level, places bootstraps by exact dynamic programming ([`schedule`]), knows every key before it is made, and runs. [`encoder`]
 //! builds the network of a BERT encoder from plain weights and calibrated constants ([`Calibration`]).
 //!
 //! [`check`] is the whole test of a layer; here, of an affine map on a small ring without security:
@@ -11,7 +11,8 @@
 //! ```
 //! use std::sync::Arc;
 //! use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
-//! use aegis_nn::{Layer, Layout, Linear, MODEL, Tensor, check};
+//! use aegis_nn::layers::linear::Linear;
+//! use aegis_nn::{Layer, Layout, MODEL, Tensor, check};
 //!
 //! let params = Params::insecure(insecure_levelled_spec(9, 3))?;
 //! let device = aegis_cpu::Cpu::new(params.rns().clone(), 1)?;
@@ -34,7 +35,7 @@
 //!   row that does not exist feeds an approximation, a constant inside its range is added there.
 //! * Token 0 (CLS, a public position) has its own factors and coefficients: its activations are far larger
 //!   than the others'.
-//! * Levels and scales are those of the plan; layers go through [`aegis_ckks::Evaluator`] and
+//! * Levels and scales are those of the schedule; layers go through [`aegis_ckks::Evaluator`] and
 //!   [`aegis_circuits`] and never set either.
 //!
 //! # Non-goals
@@ -42,15 +43,17 @@
 //! in one ciphertext, attention masks other than padding at the end, sequences of secret length.
 #![forbid(unsafe_code)]
 
-pub mod bootstraps;
+mod bootstraps;
 pub mod calibration;
+mod costs;
 mod encoder;
 mod error;
 mod layer;
-mod layers;
+pub mod layers;
 mod layout;
 mod network;
 mod ops;
+pub mod schedule;
 mod tensor;
 
 /// The series and inverses that calibrations describe, from [`aegis_circuits`].
@@ -60,13 +63,10 @@ pub use calibration::{
     Bounds, Calibration, ExpPolynomial, GeluCalibration, InverseCalibration, LayerCalibration,
     NormCalibration, SoftmaxCalibration, TokenZero,
 };
+pub use costs::KERNEL_COSTS;
 pub use encoder::{Affine, EncoderWeights, LayerWeights, Norm, Pooling, encoder};
 pub use error::{BadConstant, CheckFailure, Error, Result, Unpackable};
 pub use layer::{CheckReport, Layer, Port, ValidRange, check, decrypt, encrypt};
-pub use layers::{
-    Attend, Exp, GammaBeta, Gelu, Inverse, InverseSqrt, Linear, MeanPool, Moments, Normalize, Residual,
-    RowSum, Scores, Square,
-};
 pub use layout::Layout;
 pub use network::{Excursion, Network, Observer, PlainRun, StageInfo};
 pub use tensor::{Axis, Content, CtTensor, MODEL, Tensor, largest};

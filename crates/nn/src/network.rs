@@ -1,17 +1,19 @@
-//! Layers wired together: placed, keyed, run on plain tensors and on ciphertexts.
+//! Layers wired together: scheduled, keyed, run on plain tensors and on ciphertexts.
 
 use std::collections::BTreeMap;
 
 use aegis_circuits::Bootstrapper;
-use aegis_ckks::{Ciphertext, Evaluator, KeyRequest, Level, OpCounts, Params};
+use aegis_ckks::{Evaluator, KeyRequest, Level, OpCounts, Params};
 
-use crate::bootstraps::{Graph, Plan, Range, Step, ValueId, place};
+use crate::bootstraps::refresh;
+use crate::costs::costs;
 use crate::ops::bring;
+use crate::schedule::{Costs, Graph, Range, Schedule, Step, ValueId};
 use crate::{CtTensor, Error, Layer, Layout, Result, Tensor};
 
 /// A sequence of layers over named values, with one input and one result.
 ///
-/// It plans before it runs: [`Network::place`] decides bootstraps and levels, and from the plan
+/// It plans before it runs: [`Network::schedule`] decides bootstraps and levels, and from the schedule
 /// [`Network::keys`] knows every key and its size before any is made.
 pub struct Network {
     layout: Layout,
@@ -75,8 +77,8 @@ pub struct StageInfo {
     pub ciphertexts: usize,
     /// Bootstraps: two real ciphertexts each.
     pub bootstraps: u64,
-    /// The planner's estimate, milliseconds at N = 2^16 on two cores: for the time left.
-    pub work: u64,
+    /// By the schedule, nanoseconds of a reference machine: their proportions tell the time left.
+    pub cost_ns: u64,
 }
 
 /// Follows a run.
@@ -137,7 +139,7 @@ impl Network {
             .zip(bounds)
             .map(|(port, bound)| (name.as_str(), self.layout.blocks(port.content), *bound, port.above))
             .collect();
-        let outputs = self.graph.stage(&name, &reads, &makes, layer.work());
+        let outputs = self.graph.op(&name, &reads, &makes);
         let node = Node {
             layer: Box::new(layer),
             group: group.into(),
@@ -160,7 +162,7 @@ impl Network {
         &self.layout
     }
 
-    /// The stages and values, for planning.
+    /// The layers as operations over values, for scheduling.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
@@ -170,15 +172,23 @@ impl Network {
         self.nodes.iter().map(|n| (n.group.as_str(), n.layer.as_ref()))
     }
 
-    /// The best placement of bootstraps for these parameters.
-    pub fn place(&self, params: &Params) -> Result<Plan> {
-        place(&self.graph, Range::of(params))
+    /// What each layer costs at each level, and a bootstrap: counted without data, within seconds.
+    ///
+    /// Fails with the error of a layer that cannot run on these parameters.
+    pub fn costs(&self, params: &Params) -> Result<Costs> {
+        costs(params, self.nodes.iter().map(|n| n.layer.as_ref()))
     }
 
-    /// Every key that a run by this plan uses, at the highest level of its use. The bootstrapper's own come
+    /// The cheapest schedule for these parameters, by [`Network::costs`]. It is the same on every machine.
+    pub fn schedule(&self, params: &Params) -> Result<Schedule> {
+        Schedule::cheapest(&self.graph, Range::of(params), &self.costs(params)?)
+    }
+
+    /// Every key that a run by this schedule uses, at the highest level of its use. The bootstrapper's own come
     /// on top.
-    pub fn keys(&self, params: &Params, plan: &Plan) -> KeyRequest {
-        let requests = self.nodes.iter().zip(&plan.steps).map(|(n, step)| n.layer.keys(params, step.level));
+    pub fn keys(&self, params: &Params, schedule: &Schedule) -> KeyRequest {
+        let requests =
+            self.nodes.iter().zip(&schedule.steps).map(|(n, step)| n.layer.keys(params, step.level));
         requests.fold(KeyRequest::new(params.n()), |all, request| all.merge(&request))
     }
 
@@ -209,82 +219,80 @@ impl Network {
         Ok(PlainRun { output, excursions, magnitudes })
     }
 
-    /// All stages of a run by this plan, bootstraps included, before it begins.
-    pub fn stages(&self, params: &Params, plan: &Plan) -> Vec<StageInfo> {
+    /// All stages of a run by this schedule, bootstraps included, before it begins.
+    pub fn stages(&self, params: &Params, schedule: &Schedule) -> Vec<StageInfo> {
+        self.program(params, schedule).into_iter().map(|(stage, _)| stage).collect()
+    }
+
+    /// The stages of a run with what each does.
+    fn program<'a>(&'a self, params: &Params, schedule: &'a Schedule) -> Vec<(StageInfo, Work<'a>)> {
         let mut all = vec![];
-        for (node, step) in self.nodes.iter().zip(&plan.steps) {
-            all.extend(self.bootstrap_info(params, node, step));
-            let (inputs, outputs) = (node.layer.inputs(), node.layer.outputs());
-            let depth = inputs.iter().map(|p| p.above).max().unwrap_or(0);
-            all.push(StageInfo {
-                index: 0,
-                count: 0,
-                group: node.group.clone(),
-                name: node.layer.name().into(),
-                level_in: step.level.up(depth),
-                level_out: step.level,
-                ciphertexts: outputs.iter().map(|p| self.layout.blocks(p.content)).sum(),
-                bootstraps: 0,
-                work: node.layer.work() * u64::from(step.level.0 + depth + 1),
-            });
+        for (op, (node, step)) in self.nodes.iter().zip(&schedule.steps).enumerate() {
+            if !step.bootstraps.is_empty() {
+                all.push((self.bootstrap_stage(params, node, step), Work::Bootstrap(&step.bootstraps)));
+            }
+            all.push((self.layer_stage(node, step), Work::Layer(op, step.level)));
         }
         let count = all.len();
-        all.iter_mut().enumerate().for_each(|(index, s)| (s.index, s.count) = (index, count));
+        all.iter_mut().enumerate().for_each(|(index, (s, _))| (s.index, s.count) = (index, count));
         all
     }
 
-    fn bootstrap_info(&self, params: &Params, node: &Node, step: &Step) -> Option<StageInfo> {
-        if step.bootstraps.is_empty() {
-            return None;
+    fn layer_stage(&self, node: &Node, step: &Step) -> StageInfo {
+        let outputs = node.layer.outputs();
+        StageInfo {
+            index: 0,
+            count: 0,
+            group: node.group.clone(),
+            name: node.layer.name().into(),
+            level_in: step.level.up(node.layer.depth()),
+            level_out: step.level,
+            ciphertexts: outputs.iter().map(|p| self.layout.blocks(p.content)).sum(),
+            bootstraps: 0,
+            cost_ns: step.op_ns,
         }
-        let bootstraps = self.graph.bootstraps(&step.bootstraps);
-        let ciphertexts = step.bootstraps.iter().map(|v| self.graph.get(*v).ciphertexts as usize).sum();
-        Some(StageInfo {
+    }
+
+    fn bootstrap_stage(&self, params: &Params, node: &Node, step: &Step) -> StageInfo {
+        StageInfo {
             index: 0,
             count: 0,
             group: node.group.clone(),
             name: "bootstrap".into(),
             level_in: params.base_level(),
             level_out: params.fresh_level(),
-            ciphertexts,
-            bootstraps,
-            work: self.graph.bootstrap_cost(&step.bootstraps),
-        })
+            ciphertexts: self.graph.ciphertexts(&step.bootstraps) as usize,
+            bootstraps: self.graph.bootstraps(&step.bootstraps),
+            cost_ns: step.bootstraps_ns,
+        }
     }
 
-    /// Runs the plan on an encrypted input at the fresh level.
+    /// Runs the schedule on an encrypted input at the fresh level.
     ///
-    /// Fails before anything is computed when the plan bootstraps and `bootstrapper` is `None`, or when the
-    /// keys do not cover the plan.
+    /// Fails before anything is computed when the schedule bootstraps and `bootstrapper` is `None`, or when
+    /// the keys do not cover it.
     pub fn run(
         &self,
         ev: &Evaluator,
-        plan: &Plan,
+        schedule: &Schedule,
         bootstrapper: Option<&Bootstrapper>,
         input: &CtTensor,
         observer: &mut dyn Observer,
     ) -> Result<CtTensor> {
-        self.check_run(ev, plan, bootstrapper, input)?;
-        let device = ev.context().device();
-        let mut stages = self.stages(ev.params(), plan).into_iter();
+        self.check_run(ev, schedule, bootstrapper, input)?;
         let mut values = BTreeMap::from([(self.input, input.clone())]);
-        for (s, (node, step)) in self.nodes.iter().zip(&plan.steps).enumerate() {
-            let mut watched = |observer: &mut dyn Observer, work: &mut dyn FnMut() -> Result<()>| {
-                let (Some(info), before) = (stages.next(), ev.counts()) else { return work() };
-                observer.begin(&info);
-                work()?;
-                if observer.wants_times() {
-                    device.sync().map_err(aegis_ckks::Error::from)?;
-                }
-                observer.end(&info, &(ev.counts() - before));
-                Ok(())
-            };
-            if let (false, Some(bootstrapper)) = (step.bootstraps.is_empty(), bootstrapper) {
-                watched(observer, &mut || self.bootstrap(ev, bootstrapper, &step.bootstraps, &mut values))?;
+        for (stage, work) in self.program(ev.params(), schedule) {
+            let before = ev.counts();
+            observer.begin(&stage);
+            match (work, bootstrapper) {
+                (Work::Layer(op, level), _) => self.layer(ev, op, level, &mut values)?,
+                (Work::Bootstrap(ids), Some(by)) => self.bootstrap(ev, by, ids, &mut values)?,
+                (Work::Bootstrap(_), None) => unreachable!("checked before the run"),
             }
-            watched(observer, &mut || self.step(ev, node, step, &mut values))?;
-            values
-                .retain(|v, _| *v == self.result || self.nodes[s + 1..].iter().any(|n| n.inputs.contains(v)));
+            if observer.wants_times() {
+                ev.context().device().sync().map_err(aegis_ckks::Error::from)?;
+            }
+            observer.end(&stage, &(ev.counts() - before));
         }
         Ok(values.remove(&self.result).unwrap_or_else(|| input.clone()))
     }
@@ -292,15 +300,16 @@ impl Network {
     fn check_run(
         &self,
         ev: &Evaluator,
-        plan: &Plan,
+        schedule: &Schedule,
         bootstrapper: Option<&Bootstrapper>,
         input: &CtTensor,
     ) -> Result<()> {
         let shape =
             |what: &str, want: String, have: String| Err(Error::Shape { what: what.into(), want, have });
-        if plan.steps.len() != self.nodes.len() {
+        if schedule.steps.len() != self.nodes.len() {
             let want = format!("{} steps", self.nodes.len());
-            return shape("the plan", want, format!("{}: it belongs to another network", plan.steps.len()));
+            let have = format!("{}: it belongs to another network", schedule.steps.len());
+            return shape("the schedule", want, have);
         }
         if *input.layout() != self.layout {
             return shape(
@@ -317,36 +326,39 @@ impl Network {
                 have: input.level(),
             });
         }
-        let first = plan.steps.iter().flat_map(|s| &s.bootstraps).next();
+        let first = schedule.steps.iter().flat_map(|s| &s.bootstraps).next();
         if let (Some(value), None) = (first, bootstrapper) {
             return Err(Error::NoBootstrapper { value: self.graph.get(*value).name.clone() });
         }
-        let mut keys = self.keys(ev.params(), plan);
+        let mut keys = self.keys(ev.params(), schedule);
         if let (Some(_), Some(bootstrapper)) = (first, bootstrapper) {
             keys = keys.merge(&bootstrapper.keys());
         }
         if keys.is_covered_by(ev.keys()) { Ok(()) } else { Err(Error::MissingKeys) }
     }
 
-    /// One layer, on inputs brought to the levels of the plan.
-    fn step(
+    /// One layer, on inputs brought to the levels of the schedule. Values that nothing reads later are dropped.
+    fn layer(
         &self,
         ev: &Evaluator,
-        node: &Node,
-        step: &Step,
+        op: usize,
+        level: Level,
         values: &mut BTreeMap<ValueId, CtTensor>,
     ) -> Result<()> {
+        let node = &self.nodes[op];
         let mut inputs = vec![];
         for (id, port) in node.inputs.iter().zip(node.layer.inputs()) {
-            let (x, level) = (&values[id], step.level.up(port.above));
+            let (x, level) = (&values[id], level.up(port.above));
             inputs.push(x.map(|_, block| bring(ev, block, level))?);
         }
         let outputs = node.layer.forward(ev, &inputs.iter().collect::<Vec<_>>())?;
         values.extend(node.outputs.iter().copied().zip(outputs));
+        let later = &self.nodes[op + 1..];
+        values.retain(|v, _| *v == self.result || later.iter().any(|n| n.inputs.contains(v)));
         Ok(())
     }
 
-    /// Refreshes values in place, two ciphertexts at a time.
+    /// Refreshes values in place.
     fn bootstrap(
         &self,
         ev: &Evaluator,
@@ -354,26 +366,11 @@ impl Network {
         ids: &[ValueId],
         values: &mut BTreeMap<ValueId, CtTensor>,
     ) -> Result<()> {
-        let base = ev.params().base_level();
         let mut stale = vec![];
         for id in ids {
-            for block in values[id].blocks() {
-                stale.push((bring(ev, block, base)?, self.graph.get(*id).bound));
-            }
+            stale.extend(values[id].blocks().iter().map(|b| (b.clone(), self.graph.get(*id).bound)));
         }
-        let mut fresh = vec![];
-        for pair in stale.chunks(2) {
-            match pair {
-                [(a, a_bound), (b, b_bound)] => {
-                    fresh.extend(bootstrap_pair(ev, bootstrapper, (a, *a_bound), (b, *b_bound))?);
-                }
-                singles => {
-                    for (x, bound) in singles {
-                        fresh.push(bootstrapper.bootstrap_real(ev, x, *bound)?);
-                    }
-                }
-            }
-        }
+        let mut fresh = refresh(ev, bootstrapper, &stale)?;
         for id in ids {
             let x = &values[id];
             let refreshed = x.with(x.content(), fresh.drain(..x.blocks().len()).collect())?;
@@ -383,20 +380,10 @@ impl Network {
     }
 }
 
-/// Two ciphertexts of different bounds in one bootstrap: each is divided by the power of two above its bound first and
-/// multiplied by it afterwards. Both are exact: a division is a larger scale, a multiplication one by an integer.
-fn bootstrap_pair(
-    ev: &Evaluator,
-    bootstrapper: &Bootstrapper,
-    (a, a_bound): (&Ciphertext, f64),
-    (b, b_bound): (&Ciphertext, f64),
-) -> Result<[Ciphertext; 2]> {
-    let power = |bound: f64| bound.log2().ceil().max(0.0).exp2();
-    let (a_power, b_power) = (power(a_bound), power(b_bound));
-    let top = a_power.max(b_power);
-    let unit = |x: &Ciphertext, power: f64| -> Result<Ciphertext> {
-        Ok(ev.reinterpret(&ev.mul_scalar(x, top / power, 1.0)?, x.scale() * top)?)
-    };
-    let (re, im) = bootstrapper.bootstrap_pair(ev, &unit(a, a_power)?, &unit(b, b_power)?, 1.0)?;
-    Ok([ev.mul_scalar(&re, a_power, 1.0)?, ev.mul_scalar(&im, b_power, 1.0)?])
+/// What a stage of a run does.
+enum Work<'a> {
+    /// Refreshes these values.
+    Bootstrap(&'a [ValueId]),
+    /// Runs the layer of this index at this level.
+    Layer(usize, Level),
 }

@@ -51,7 +51,7 @@ impl Target for CalibrationFile {
             let _ = self.bert.embed_approximated(&network, &self.query);
         }
         if coin % 64 == 0 {
-            let _ = network.place(&self.params);
+            let _ = network.schedule(&self.params);
         }
         Outcome::Accepted
     }

@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use aegis::message::{self, Header, Kind};
-use aegis_ckks::{
-    Ciphertext, Context, KeyGenerator, Params, Plaintext, SecretKey, Seed, insecure_levelled_spec,
-};
+use aegis_ckks::{Context, KeyGenerator, Params, SecretKey, Seed, insecure_levelled_spec};
+use aegis_nn::MODEL;
 use sha2::{Digest, Sha256};
 
 use super::weights::json_length;
@@ -33,14 +32,10 @@ pub(super) fn open() -> Box<dyn Target> {
     let secret = KeyGenerator::new(&ctx, seed.clone()).secret_key();
     let layout = bert.layout(ctx.params().slots(), 16).expect(VALID);
     let query = bert.query(&layout, TEXTS[0]).expect(VALID);
-    let (level, scale) = (ctx.params().fresh_level(), ctx.params().scale(ctx.params().fresh_level()));
-    let encrypt = |slots: &Vec<f64>| -> Ciphertext {
-        let plain = Plaintext::encode_real(&ctx, slots, scale, level).expect(VALID);
-        secret.encrypt(&ctx, &plain, &seed).expect(VALID)
-    };
-    let blocks: Vec<Ciphertext> = query.slots.iter().map(encrypt).collect();
+    let level = ctx.params().fresh_level();
+    let x = aegis_nn::encrypt(&ctx, &secret, &layout, MODEL, &query.hidden, level, &seed).expect(VALID);
     let header = Header { kind: Kind::Query, model: bert.identity().to_owned(), shape: query.shape };
-    let query = message::encode(&ctx, &header, &blocks).expect(VALID);
+    let query = message::encode(&ctx, &header, x.blocks()).expect(VALID);
     Box::new(Message { ctx, secret, query })
 }
 

@@ -1,5 +1,7 @@
 //! Client and server apart: what travels between them, and what each refuses.
 
+mod minilm;
+
 use std::path::Path;
 use std::sync::Arc;
 

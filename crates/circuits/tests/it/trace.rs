@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aegis_circuits::Bootstrapper;
-use aegis_ckks::{Context, Evaluator, KeyGenerator, Params, Plaintext, Seed, insecure_bootstrap_spec};
+use aegis_ckks::{
+    Context, Evaluator, KeyGenerator, Params, Plaintext, Recorder, Seed, insecure_bootstrap_spec,
+};
 use aegis_hal::Trace;
 
 const GOLDEN: &str = "\
@@ -37,6 +39,7 @@ fn launches_of_a_full_slot_bootstrap() {
     let x = Plaintext::encode_real(&ctx, &[0.5], ctx.params().scale(level), level).unwrap();
     let x = secret.encrypt(&ctx, &x, &Seed::new([2; 32])).unwrap();
     trace.clear();
+    let before = trace.totals();
     bootstrapper.bootstrap_real(&ev, &x, 1.0).unwrap();
 
     let mut text = String::new();
@@ -47,4 +50,14 @@ fn launches_of_a_full_slot_bootstrap() {
     let (rotations, products, key_switches) = (counts.rotations, counts.products, counts.key_switches);
     writeln!(text, "{rotations} rotations, {products} products, {key_switches} decompositions").unwrap();
     assert_eq!(text, GOLDEN, "now:\n{text}");
+
+    // Without words, keys or an encryption: what happens is the same.
+    let recorder = Recorder::new(ctx.params()).unwrap();
+    let bootstrapper = Bootstrapper::new(recorder.context(), ctx.params().slots()).unwrap();
+    let ev = recorder.evaluator(&bootstrapper.keys()).unwrap();
+    let x = recorder.ciphertext(level).unwrap();
+    let mut recorded = recorder.count(|| bootstrapper.bootstrap_real(&ev, &x, 1.0)).unwrap();
+    let happened = trace.totals() - before;
+    (recorded.live_bytes, recorded.peak_bytes) = (happened.live_bytes, happened.peak_bytes);
+    assert_eq!(recorded, happened);
 }

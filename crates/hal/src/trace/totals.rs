@@ -96,12 +96,15 @@ impl Totals {
 
     /// What one upload adds, but for its allocation.
     pub(super) fn of_upload(data: &HostData, shape: &Shape, ring_n: usize) -> Self {
-        let transformed = match data {
-            HostData::Coefficients(_) if shape.n() == ring_n => shape.basis().len() as u64,
-            HostData::Coefficients(_) | HostData::Residues(_) => 0,
+        let [batch, limbs, n] = [shape.batch(), shape.basis().len(), shape.n()].map(|size| size as u64);
+        // By the shape and not by the data: that of a recorder of shapes may have no words.
+        let (rows, transformed) = match data {
+            HostData::Coefficients(_) if shape.n() == ring_n => (batch, limbs),
+            HostData::Coefficients(_) => (batch, 0),
+            HostData::Residues(_) => (product(&[batch, limbs]), 0),
         };
-        let ntt_rows = product(&[shape.batch() as u64, transformed]);
-        Self { uploads: 1, upload_bytes: data.bytes(), ntt_rows, ..Self::default() }
+        let upload_bytes = product(&[rows, n, size_of::<u64>() as u64]);
+        Self { uploads: 1, upload_bytes, ntt_rows: product(&[batch, transformed]), ..Self::default() }
     }
 
     /// A buffer was made.

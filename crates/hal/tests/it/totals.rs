@@ -175,6 +175,22 @@ fn bytes_to_and_from_the_host_are_counted() {
     assert_eq!((trace.totals().live_bytes, trace.totals().peak_bytes), (96 * 8, 2 * 96 * 8));
 }
 
+#[test]
+fn a_trace_of_shapes_counts_uploads_without_their_words() {
+    let shape = Shape::new(2, basis(0..3), 16);
+    let totals = [Trace::counting(ring()), Trace::of_shapes(ring())].map(|trace| {
+        let words = |n| if trace.reads_words() { n } else { 0 };
+        let data = HostData::Coefficients(vec![0; words(32)].into());
+        let kept = trace.upload(shape.clone(), data).unwrap();
+        trace.upload(shape.clone(), HostData::Residues(vec![0; words(96)])).unwrap();
+        drop(kept);
+        trace.totals()
+    });
+    assert_eq!(totals[0], totals[1]);
+    let empty = Trace::counting(ring()).upload(shape, HostData::Residues(vec![]));
+    assert!(empty.is_err(), "a trace that reads words wants them all");
+}
+
 /// A product and its rescale: a change of these numbers is a change of what is counted.
 #[test]
 fn totals_of_a_fixed_sequence() {

@@ -4,9 +4,9 @@ use aegis_nn::{LayerWeights, Norm, Tensor};
 
 use super::config::Config;
 
-/// An intermediate value of a layer; the rows of all but scores are tokens.
+/// A value inside a layer that is looked at; the rows of all but scores are tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum Probe {
     Query,
     Key,
     Value,
@@ -24,7 +24,7 @@ pub(crate) enum Stage {
 }
 
 /// Sees every intermediate value of a layer.
-type Observer<'a> = &'a mut dyn FnMut(Stage, &Tensor);
+type Observer<'a> = &'a mut dyn FnMut(Probe, &Tensor);
 
 /// The last hidden states, tokens x width.
 ///
@@ -36,25 +36,25 @@ pub(crate) fn encode(config: &Config, layers: &[LayerWeights], hidden: Tensor) -
 /// One layer.
 pub(crate) fn encode_layer(config: &Config, w: &LayerWeights, x: &Tensor, see: Observer<'_>) -> Tensor {
     let eps = config.layer_norm_eps;
-    let mut seen = |stage: Stage, value: Tensor| {
-        see(stage, &value);
+    let mut seen = |probe: Probe, value: Tensor| {
+        see(probe, &value);
         value
     };
-    let q = seen(Stage::Query, x.affine(&w.query.weight, &w.query.bias));
-    let k = seen(Stage::Key, x.affine(&w.key.weight, &w.key.bias));
-    let v = seen(Stage::Value, x.affine(&w.value.weight, &w.value.bias));
+    let q = seen(Probe::Query, x.affine(&w.query.weight, &w.query.bias));
+    let k = seen(Probe::Key, x.affine(&w.key.weight, &w.key.bias));
+    let v = seen(Probe::Value, x.affine(&w.value.weight, &w.value.bias));
     let mut context = Tensor::zeros(x.rows(), x.cols());
     for head in 0..config.heads {
-        let scores = seen(Stage::Scores(head), scores(&q, &k, head, config.head_size()));
+        let scores = seen(Probe::Scores(head), scores(&q, &k, head, config.head_size()));
         attend(&scores, &v, head, &mut context, config.head_size());
     }
-    let context = seen(Stage::Context, context);
-    let sum = seen(Stage::Residual1, context.affine(&w.output.weight, &w.output.bias).plus(x));
-    let x1 = seen(Stage::Norm1, norm(&w.norm1, &sum, eps));
-    let inner = seen(Stage::GeluInput, x1.affine(&w.up.weight, &w.up.bias));
-    let inner = seen(Stage::GeluOutput, inner.map(|_, v| gelu(v)));
-    let output = seen(Stage::FeedForward, inner.affine(&w.down.weight, &w.down.bias));
-    norm(&w.norm2, &seen(Stage::Residual2, output.plus(&x1)), eps)
+    let context = seen(Probe::Context, context);
+    let sum = seen(Probe::Residual1, context.affine(&w.output.weight, &w.output.bias).plus(x));
+    let x1 = seen(Probe::Norm1, norm(&w.norm1, &sum, eps));
+    let inner = seen(Probe::GeluInput, x1.affine(&w.up.weight, &w.up.bias));
+    let inner = seen(Probe::GeluOutput, inner.map(|_, v| gelu(v)));
+    let output = seen(Probe::FeedForward, inner.affine(&w.down.weight, &w.down.bias));
+    norm(&w.norm2, &seen(Probe::Residual2, output.plus(&x1)), eps)
 }
 
 /// `x / 2 * (1 + erf(x / sqrt 2))`.

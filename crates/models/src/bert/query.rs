@@ -1,4 +1,4 @@
-//! What crosses the line between client and server: slots to encrypt, slots that were decrypted, and what is
+//! What crosses the line between client and server: values to encrypt, slots that were decrypted, and what is
 //! public about them.
 
 use aegis_nn::{Calibration, Layout, MODEL, Network, Pooling, Tensor, encoder, largest};
@@ -105,15 +105,13 @@ impl QueryShape {
     }
 }
 
-/// A text made ready for encryption. The slots are secret, and never printed.
+/// A text made ready for encryption. Its values are secret, and never printed.
 #[derive(Clone)]
 pub struct Query {
     /// What goes to the server beside the ciphertexts.
     pub shape: QueryShape,
-    /// The embedded tokens, tokens x width; what [`Network::plain`] takes.
+    /// The embedded tokens, tokens x width: what [`aegis_nn::encrypt`] and [`Network::plain`] take.
     pub hidden: Tensor,
-    /// `hidden` in slots: one vector of all slots for each ciphertext to encrypt.
-    pub slots: Vec<Vec<f64>>,
 }
 
 impl std::fmt::Debug for Query {
@@ -140,7 +138,7 @@ impl Bert {
         Ok(Layout::new(slots, padded, c.width, c.heads, c.intermediate)?)
     }
 
-    /// The client's first step: tokens, embedding layer in plain, packing.
+    /// The client's first step: tokens, embedding layer in plain.
     ///
     /// # Errors
     /// Those of [`tokenize`](Self::tokenize); [`Error::TextTooLong`] if the text does not fit the layout.
@@ -157,8 +155,7 @@ impl Bert {
             return Err(Error::TextTooLong { tokens: tokens.len(), max: layout.tokens() });
         }
         let hidden = self.embeddings().forward(tokens)?;
-        let slots = layout.pack(MODEL, &hidden)?;
-        Ok(Query { shape: QueryShape::new(layout, tokens.len()), hidden, slots })
+        Ok(Query { shape: QueryShape::new(layout, tokens.len()), hidden })
     }
 
     /// The server's part: the encoder layers and the mean over the tokens. It can be planned, run on

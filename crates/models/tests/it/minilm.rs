@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use aegis_models::{Bert, Error, cosine};
-use aegis_nn::bootstraps::{Range, place};
 use serde::Deserialize;
 
 /// Figures of an independent implementation; see `made_by` in the file.
@@ -108,29 +107,6 @@ fn the_approximated_twin_equals_the_golden_model() {
 #[ignore = "needs models/minilm, which `cargo xtask model` fetches"]
 fn so_it_does_with_fewer_levels() {
     approximated_twin("minilm-shallow.json", |text| &text.shallow, 0.9997);
-}
-
-/// Calibration, padded tokens, bootstraps of the plan. A golden count: bootstraps are most of a run's time.
-const BOOTSTRAPS: [(&str, usize, u64); 4] = [
-    ("minilm.json", 64, 31),
-    ("minilm.json", 128, 44),
-    ("minilm-shallow.json", 64, 30),
-    ("minilm-shallow.json", 128, 42),
-];
-
-#[test]
-#[ignore = "needs models/minilm, which `cargo xtask model` fetches"]
-fn the_plan_takes_a_golden_number_of_bootstraps() {
-    let bert = Bert::load(directory()).unwrap();
-    let now = BOOTSTRAPS.map(|(file, tokens, _)| {
-        let constants = bert.calibration_from(calibration(file)).unwrap();
-        let network = bert.network(&bert.layout(1 << 15, tokens).unwrap(), &constants).unwrap();
-        // The preset N16_B13_S40: 13 levels above the 3 of SlotsToCoeffs.
-        let level = serde_json::from_str("16").unwrap();
-        let range = Range { fresh: level, base: serde_json::from_str("3").unwrap() };
-        (file, tokens, place(network.graph(), range).unwrap().bootstraps)
-    });
-    assert_eq!(now, BOOTSTRAPS);
 }
 
 /// Texts with the model's own marks in them diverge, ten of ten: the client refuses them. Ordinary ones, the shipped ones

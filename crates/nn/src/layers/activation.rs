@@ -17,7 +17,8 @@ use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor, Valid
 /// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
 /// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
 /// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
-/// use aegis_nn::{Gelu, Layer, Layout, Tensor, check};
+/// use aegis_nn::layers::activation::Gelu;
+/// use aegis_nn::{Layer, Layout, Tensor, check};
 ///
 /// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
 /// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
@@ -107,11 +108,5 @@ impl Layer for Gelu {
 
     fn ranges(&self) -> Vec<ValidRange> {
         vec![ValidRange { input: 0, low: -1.0, high: 1.0 }]
-    }
-
-    fn work(&self) -> u64 {
-        let shape = Polynomial::chebyshev(self.coefficients.iter().copied(), (-1.0, 1.0));
-        let products = shape.map_or(20, |p| p.cost().products);
-        (2 * self.layout.intermediate_blocks() * products) as u64
     }
 }

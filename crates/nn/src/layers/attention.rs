@@ -190,11 +190,6 @@ impl Layer for Scores {
         }
         Ok(vec![x.with(Content::Scores, scores)?])
     }
-
-    fn work(&self) -> u64 {
-        (5 * self.layout.head_dim() * self.layout.model_blocks() * (1 + self.layout.offset_blocks()) / 2)
-            as u64
-    }
 }
 
 /// Values weighted by scores: `out[t] = sum_key a[t, key] v[key]` for each head. The scores are one level
@@ -205,7 +200,8 @@ impl Layer for Scores {
 /// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
 /// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
 /// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
-/// use aegis_nn::{Attend, Content, Layer, Layout, Tensor, check};
+/// use aegis_nn::layers::attention::Attend;
+/// use aegis_nn::{Content, Layer, Layout, Tensor, check};
 ///
 /// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
 /// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
@@ -290,9 +286,5 @@ impl Layer for Attend {
         let level = v.level().lowered(2);
         let scores = scores.map(|_, score| bring(ev, score, level))?;
         Ok(vec![v.map(|j, value| self.block(ev, scores.offsets(j), value))?])
-    }
-
-    fn work(&self) -> u64 {
-        (4 * self.layout.head_dim() * self.layout.model_blocks() * self.layout.offset_blocks()) as u64
     }
 }

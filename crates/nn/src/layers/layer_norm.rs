@@ -23,7 +23,8 @@ use crate::{Axis, Content, CtTensor, Error, Layer, Layout, MODEL, Port, Result, 
 /// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
 /// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
 /// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
-/// use aegis_nn::{Layer, Layout, Moments, NormCalibration, Tensor, check};
+/// use aegis_nn::layers::layer_norm::Moments;
+/// use aegis_nn::{Layer, Layout, NormCalibration, Tensor, check};
 ///
 /// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
 /// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
@@ -145,10 +146,6 @@ impl Layer for Moments {
         let centred = x.zip(&mean, |_, block, mean| Ok(ev.sub(block, mean)?))?;
         Ok(vec![centred, variance])
     }
-
-    fn work(&self) -> u64 {
-        6 * u64::from(self.layout.block().ilog2())
-    }
 }
 
 /// `1 / sqrt` of normalized variances. The polynomial's levels.
@@ -197,10 +194,6 @@ impl Layer for InverseSqrt {
 
     fn ranges(&self) -> Vec<ValidRange> {
         vec![ValidRange { input: 0, low: -1.0, high: 1.0 }]
-    }
-
-    fn work(&self) -> u64 {
-        (2 * self.polynomial.cost().products) as u64
     }
 }
 
@@ -294,9 +287,5 @@ impl Layer for GammaBeta {
             })
         };
         self.versions.iter().map(version).collect()
-    }
-
-    fn work(&self) -> u64 {
-        (2 * self.versions.len() * self.layout.model_blocks()) as u64
     }
 }

@@ -19,7 +19,8 @@ use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor};
 /// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
 /// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
 /// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
-/// use aegis_nn::{Content, Layer, Layout, Linear, MODEL, Tensor, check};
+/// use aegis_nn::layers::linear::Linear;
+/// use aegis_nn::{Content, Layer, Layout, MODEL, Tensor, check};
 ///
 /// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
 /// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
@@ -73,11 +74,9 @@ impl Linear {
         Tensor::new(1, cols, first_bias.clone())?.check_finite(name)?;
         let reach = layout.block() as i64;
         let (n_in, n_out) = (layout.blocks(input), layout.blocks(output));
-        // The same split for every map, so that all share their keys: n1 baby steps cost about as much as the
-        // giant steps of one output, each four times a baby step.
-        let n1 = ((8 * layout.block()) as f64).sqrt() as usize;
-        let transform =
-            LinearTransform::new(n_in, n_out, -reach..reach, 1)?.with_baby_steps(n1.next_power_of_two());
+        // The same split for every map, that of one input and one output, so that all share their keys.
+        let n1 = LinearTransform::new(1, 1, -reach..reach, 1)?.n1().next_power_of_two();
+        let transform = LinearTransform::new(n_in, n_out, -reach..reach, 1)?.with_baby_steps(n1);
         let columns = [columns(layout, input), columns(layout, output)];
         let layout = layout.clone();
         Ok(Self { name: name.into(), layout, input, output, weight, bias, first_bias, columns, transform })
@@ -166,11 +165,5 @@ impl Layer for Linear {
             add_vector(ev, block, &bias)
         })?;
         Ok(vec![sums])
-    }
-
-    fn work(&self) -> u64 {
-        // Baby steps for each input, plaintext products and giant steps for each pair.
-        let (inputs, outputs) = (self.layout.blocks(self.input), self.layout.blocks(self.output));
-        (60 * inputs + self.layout.block() * inputs * outputs / 14) as u64
     }
 }

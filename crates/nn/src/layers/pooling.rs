@@ -13,7 +13,8 @@ use crate::{CtTensor, Layer, Layout, MODEL, Port, Result, Tensor};
 /// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
 /// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
 /// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
-/// use aegis_nn::{Layer, Layout, MeanPool, Tensor, check};
+/// use aegis_nn::layers::pooling::MeanPool;
+/// use aegis_nn::{Layer, Layout, Tensor, check};
 ///
 /// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
 /// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
@@ -71,9 +72,5 @@ impl Layer for MeanPool {
             sum_steps(ev, &part, self.layout.block() as i64, self.layout.tokens())
         })?;
         Ok(vec![mean.with_rows(1)?])
-    }
-
-    fn work(&self) -> u64 {
-        (2 * self.layout.model_blocks()) as u64 * u64::from(self.layout.tokens().ilog2())
     }
 }

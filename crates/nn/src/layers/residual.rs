@@ -12,7 +12,8 @@ use crate::{CtTensor, Layer, Layout, MODEL, Port, Result, Tensor};
 /// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
 /// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
 /// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
-/// use aegis_nn::{Layer, Layout, Residual, Tensor, check};
+/// use aegis_nn::layers::residual::Residual;
+/// use aegis_nn::{Layer, Layout, Tensor, check};
 ///
 /// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
 /// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;

@@ -76,11 +76,6 @@ impl Layer for Exp {
     fn ranges(&self) -> Vec<ValidRange> {
         vec![ValidRange { input: 0, low: -1.0, high: 1.0 }]
     }
-
-    fn work(&self) -> u64 {
-        let products = self.polynomial.cost().products + self.squarings as usize;
-        (3 * self.layout.blocks(Content::Scores) * products / 2) as u64
-    }
 }
 
 /// The sum of each row of the scores of a head, in all slots of the head. One level.
@@ -93,7 +88,8 @@ impl Layer for Exp {
 /// # use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
 /// # let params = Params::insecure(insecure_levelled_spec(9, 8))?;
 /// # let ctx = Context::new(params.clone(), Arc::new(aegis_cpu::Cpu::new(params.rns().clone(), 1)?))?;
-/// use aegis_nn::{Content, Layer, Layout, Normalize, RowSum, Tensor, check};
+/// use aegis_nn::layers::softmax::{Normalize, RowSum};
+/// use aegis_nn::{Content, Layer, Layout, Tensor, check};
 ///
 /// // Room for 8 tokens of 8 features in 2 heads, 16 features between the maps of the feed-forward network.
 /// let layout = Layout::new(ctx.params().slots(), 8, 8, 2, 16)?;
@@ -166,10 +162,6 @@ impl Layer for RowSum {
         })?;
         Ok(vec![sums])
     }
-
-    fn work(&self) -> u64 {
-        (3 * self.layout.model_blocks()) as u64 * u64::from(self.layout.head_dim().ilog2())
-    }
 }
 
 /// The inverse of each sum, by Goldschmidt steps. One level a step.
@@ -218,10 +210,6 @@ impl Layer for Inverse {
 
     fn ranges(&self) -> Vec<ValidRange> {
         vec![ValidRange { input: 0, low: self.smallest, high: 1.0 }]
-    }
-
-    fn work(&self) -> u64 {
-        (2 * self.schedule.len() * self.layout.model_blocks()) as u64
     }
 }
 
@@ -279,10 +267,6 @@ impl Layer for Normalize {
         let rows = x.zip(&factors, |_, x, factor| Ok(ev.mul_rescale(&bring(ev, x, level)?, factor)?))?;
         Ok(vec![rows])
     }
-
-    fn work(&self) -> u64 {
-        self.layout.blocks(self.content) as u64
-    }
 }
 
 /// The square of every score: the second half of a round. One level.
@@ -325,9 +309,5 @@ impl Layer for Square {
     fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
         inputs[0].expect(Content::Scores, "attention weights")?;
         Ok(vec![inputs[0].map(|_, weight| Ok(ev.square_rescale(weight)?))?])
-    }
-
-    fn work(&self) -> u64 {
-        self.layout.blocks(Content::Scores) as u64
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aegis_circuits::Bootstrapper;
-use aegis_ckks::{Evaluator, KeyGenerator, OpCounts, Seed, insecure_bootstrap_spec};
+use aegis_ckks::{Evaluator, KeyGenerator, OpCounts, Params, Recorder, Seed, insecure_bootstrap_spec};
 use aegis_nn::{
-    Error, ErrorKind, Layout, MODEL, Network, Observer, Pooling, StageInfo, Tensor, decrypt, encoder,
-    encrypt, largest,
+    CtTensor, Error, ErrorKind, KERNEL_COSTS, Layout, MODEL, Network, Observer, Pooling, StageInfo, Tensor,
+    decrypt, encoder, encrypt, largest,
 };
 
 use crate::support::{Numbers, context, narrow, wide};
@@ -79,29 +79,54 @@ fn encrypted_follows_plain(layout: fn(usize) -> Layout, pooling: Pooling) {
     let ctx = context(insecure_bootstrap_spec(11));
     let layout = layout(ctx.params().slots());
     let (network, x, _) = network(&layout, 2, pooling);
-    let plan = network.place(ctx.params()).expect("a plan");
+    let schedule = network.schedule(ctx.params()).expect("a schedule");
     let bootstrapper = Bootstrapper::new(&ctx, ctx.params().slots()).expect("a bootstrapper");
     let keygen = KeyGenerator::new(&ctx, Seed::new([3; 32]));
     let secret = keygen.secret_key();
-    let request = network.keys(ctx.params(), &plan).merge(&bootstrapper.keys());
+    let request = network.keys(ctx.params(), &schedule).merge(&bootstrapper.keys());
     let keys = Arc::new(keygen.evaluation_keys(&secret, &request).expect("keys"));
     let ev = Evaluator::new(&ctx, keys);
     let fresh = ctx.params().fresh_level();
     let input = encrypt(&ctx, &secret, &layout, MODEL, &x, fresh, &Seed::new([5; 32])).expect("encrypts");
-    let refused = network.run(&ev, &plan, None, &input, &mut ());
+    let refused = network.run(&ev, &schedule, None, &input, &mut ());
     assert!(matches!(refused, Err(Error::NoBootstrapper { .. })));
 
     let output =
-        network.run(&ev, &plan, Some(&bootstrapper), &input, &mut Printer(Instant::now())).expect("runs");
+        network.run(&ev, &schedule, Some(&bootstrapper), &input, &mut Printer(Instant::now())).expect("runs");
     let slots = decrypt(&ctx, &secret, &output).expect("decrypts");
     let want = network.plain(&x).expect("a plain run").output;
     let got = layout.unpack(MODEL, &slots, want.rows()).expect("unpacks");
     let error = got.max_difference(&want);
-    println!("{} bootstraps, encrypted against plain: {error:e}", plan.bootstraps);
+    println!("{} bootstraps, encrypted against plain: {error:e}", schedule.bootstraps);
     assert!(error < 1e-3, "{error}");
     if pooling == Pooling::None {
         let padding = largest(slots.iter().flat_map(|s| &s[layout.slot(ROWS, 0)..]).copied());
         assert!(padding < 1e-5, "{padding:e} in padded rows");
+    }
+}
+
+/// What the dynamic program minimizes is what a run asks for, however many of its rows are real; only bringing inputs
+/// down to their levels comes on top.
+#[test]
+fn a_schedule_costs_what_its_run_asks_for() {
+    let params = Params::insecure(insecure_bootstrap_spec(11)).expect("test parameters");
+    for layout in [narrow(params.slots()), wide(params.slots())] {
+        let (network, _, _) = network(&layout, 2, Pooling::Mean);
+        let schedule = network.schedule(&params).expect("a schedule");
+        let stages = network.stages(&params, &schedule);
+        assert_eq!(stages.iter().map(|s| s.cost_ns).sum::<u64>(), schedule.cost_ns);
+
+        let recorder = Recorder::new(&params).expect("a recorder");
+        let bootstrapper = Bootstrapper::new(recorder.context(), params.slots()).expect("a bootstrapper");
+        let keys = network.keys(&params, &schedule).merge(&bootstrapper.keys());
+        let ev = recorder.evaluator(&keys).expect("keys of shapes");
+        let block = |_| recorder.ciphertext(params.fresh_level()).expect("a ciphertext");
+        let blocks = (0..layout.blocks(MODEL)).map(block).collect();
+        let x = CtTensor::new(&layout, MODEL, ROWS, blocks).expect("a tensor");
+        let run = || network.run(&ev, &schedule, Some(&bootstrapper), &x, &mut ());
+        let run_ns = KERNEL_COSTS.ns(&recorder.count(run).expect("runs"), params.n());
+        let more = run_ns as f64 / schedule.cost_ns as f64 - 1.0;
+        assert!((0.0..0.02).contains(&more), "{run_ns} ns asked for, {} scheduled", schedule.cost_ns);
     }
 }
 

@@ -11,7 +11,7 @@ use aegis_nn::calibration::{
 use aegis_nn::{Tensor, chebyshev, goldschmidt};
 
 use super::fit::ridge;
-use crate::bert::encoder::{Stage, encode_layer, gelu, moments};
+use crate::bert::encoder::{Probe, encode_layer, gelu, moments};
 use crate::bert::{Bert, Config};
 use crate::error::{Error, Result};
 use crate::hf::tokenizer::Tokens;
@@ -48,7 +48,7 @@ impl Bert {
             let mut samples = Samples::default();
             for x in &mut hidden {
                 samples.bounds.input.add(x.data());
-                *x = encode_layer(config, weights, x, &mut |stage, values| samples.see(stage, values));
+                *x = encode_layer(config, weights, x, &mut |probe, values| samples.see(probe, values));
                 samples.bounds.input.add(x.data());
             }
             layers.push(samples.fit(i, config));
@@ -129,30 +129,30 @@ struct Row {
 }
 
 impl Samples {
-    fn see(&mut self, stage: Stage, x: &Tensor) {
+    fn see(&mut self, probe: Probe, x: &Tensor) {
         let (first, others) = x.data().split_at(x.cols());
         let magnitude = |part: &[f64], m: f64| part.iter().fold(m, |m, v| m.max(v.abs()));
         let grow = |[a, b]: [f64; 2]| [magnitude(first, a), magnitude(others, b)];
-        match stage {
-            Stage::Query => {
+        match probe {
+            Probe::Query => {
                 self.queries.extend_from_slice(x.data());
                 self.bounds.query_key.add(x.data());
             }
-            Stage::Key => self.bounds.query_key.add(x.data()),
-            Stage::Value | Stage::Context => self.bounds.context.add(x.data()),
-            Stage::Scores(head) => self.see_scores(head, x),
-            Stage::Residual1 => {
+            Probe::Key => self.bounds.query_key.add(x.data()),
+            Probe::Value | Probe::Context => self.bounds.context.add(x.data()),
+            Probe::Scores(head) => self.see_scores(head, x),
+            Probe::Residual1 => {
                 self.bounds.residual1.add(x.data());
                 (0..x.rows()).for_each(|r| self.variance1.add(&[moments(x.row(r)).1]));
             }
-            Stage::Norm1 => self.norm1 = grow(self.norm1),
-            Stage::GeluInput => {
+            Probe::Norm1 => self.norm1 = grow(self.norm1),
+            Probe::GeluInput => {
                 self.gelu_input[0].add(first);
                 self.gelu_input[1].add(others);
             }
-            Stage::GeluOutput => self.gelu_output = grow(self.gelu_output),
-            Stage::FeedForward => self.feed_forward = grow(self.feed_forward),
-            Stage::Residual2 => {
+            Probe::GeluOutput => self.gelu_output = grow(self.gelu_output),
+            Probe::FeedForward => self.feed_forward = grow(self.feed_forward),
+            Probe::Residual2 => {
                 self.residual2 = grow(self.residual2);
                 (0..x.rows()).for_each(|r| self.variance2[r.min(1)].push(moments(x.row(r)).1));
             }

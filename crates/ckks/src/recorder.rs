@@ -1,0 +1,56 @@
+//! Circuits counted instead of run.
+
+use std::sync::Arc;
+
+use aegis_hal::trace::Totals;
+use aegis_hal::{Shape, Trace};
+
+use crate::{Ciphertext, Context, EvaluationKeys, Evaluator, KeyId, KeyRequest, Level, Params, Result};
+
+/// Runs circuits on shapes: a device that only counts, keys and ciphertexts without content, and plaintexts that nobody
+/// encodes. What a circuit costs at a level is known so before any key is made.
+pub struct Recorder {
+    ctx: Context,
+    trace: Arc<Trace>,
+}
+
+/// Whose keys and ciphertexts they are: nobody's.
+const NOBODY: KeyId = KeyId([0; 16]);
+
+impl Recorder {
+    /// A recorder for these parameters.
+    pub fn new(params: &Params) -> Result<Self> {
+        let trace = Arc::new(Trace::of_shapes(params.rns().clone()));
+        Ok(Self { ctx: Context::new(params.clone(), trace.clone())?, trace })
+    }
+
+    /// What circuits that encode in advance are made with.
+    pub fn context(&self) -> &Context {
+        &self.ctx
+    }
+
+    /// An evaluator with these keys and no others.
+    pub fn evaluator(&self, request: &KeyRequest) -> Result<Evaluator> {
+        Ok(Evaluator::new(&self.ctx, Arc::new(EvaluationKeys::shapes(&self.ctx, request, NOBODY)?)))
+    }
+
+    /// A ciphertext at `level`, of its canonical scale.
+    pub fn ciphertext(&self, level: Level) -> Result<Ciphertext> {
+        let params = self.ctx.params();
+        params.check_level(level)?;
+        let shape = Shape::new(2, params.basis(level).clone(), params.n());
+        let poly = self.ctx.device().alloc(shape)?;
+        Ok(Ciphertext::new(poly, level, params.scale(level), NOBODY))
+    }
+
+    /// What `circuit` asks of the device; the peak of the memory is that during the circuit.
+    pub fn count<T, E>(
+        &self,
+        circuit: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<Totals, E> {
+        self.trace.reset_peak();
+        let before = self.trace.totals();
+        circuit()?;
+        Ok(self.trace.totals() - before)
+    }
+}
