@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bless;
 mod cargo;
 mod check;
 mod ci;
@@ -28,6 +29,8 @@ enum Command {
     Test(ci::TestArgs),
     /// Everything a change must pass: formatting, tidy, clippy, documentation, tests, a smoke run of the benches
     Ci,
+    /// Renews what tests and checks compare with; read the difference before you commit it
+    Bless(bless::BlessArgs),
     /// House rules: arrows between crates, sizes, no prints in libraries, no unsafe code but in `cpu`
     Tidy,
     /// Fetches all-MiniLM-L6-v2 into models/minilm and verifies it
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Test(args) => ci::test(&args),
         Command::Ci => ci::ci(),
+        Command::Bless(args) => bless::bless(&args),
         Command::Tidy => tidy::run(),
         Command::Model => model::fetch().map(|_| ()),
         Command::Params(args) => params::run(&args),

@@ -8,6 +8,7 @@ use aegis_nn::{
     Layer, Layout, Linear, MODEL, MeanPool, Moments, NormCalibration, Normalize, Port, Residual, Result,
     RowSum, Scores, Square, Tensor, check,
 };
+use expect_test::expect;
 
 use crate::support::{Numbers, context, narrow, wide};
 
@@ -207,56 +208,54 @@ fn run(layer: &dyn Layer, ctx: &Context, inputs: &[Tensor]) -> CheckReport {
     check(layer, ctx, Level(1), &inputs.iter().collect::<Vec<_>>(), 1e-4).expect("the layer holds")
 }
 
-const NARROW: &str = "\
-linear Model { parts: 1 } -> Model { parts: 2 }: rotations 38 products 0 plain 256 switches 7 keys 33
-linear Model { parts: 1 } -> Intermediate: rotations 35 products 0 plain 128 switches 4 keys 33
-linear Intermediate -> Model { parts: 1 }: rotations 35 products 0 plain 128 switches 4 keys 33
-scores: rotations 46 products 28 plain 11 switches 28 keys 13
-exp: rotations 0 products 28 plain 0 switches 24 keys 1
-row sum: rotations 4 products 0 plain 1 switches 4 keys 4
-inverse: rotations 0 products 6 plain 0 switches 6 keys 1
-normalize: rotations 0 products 4 plain 0 switches 4 keys 1
-normalize: rotations 0 products 1 plain 0 switches 1 keys 1
-square: rotations 0 products 4 plain 0 switches 4 keys 1
-attend: rotations 70 products 28 plain 32 switches 37 keys 10
-moments: rotations 24 products 2 plain 3 switches 26 keys 13
-inverse sqrt: rotations 0 products 4 plain 0 switches 3 keys 1
-gamma beta: rotations 0 products 2 plain 2 switches 2 keys 1
-gelu: rotations 0 products 8 plain 11 switches 7 keys 1
-residual: rotations 0 products 0 plain 0 switches 0 keys 0
-mean pool: rotations 4 products 0 plain 0 switches 4 keys 4
-";
-
-const WIDE: &str = "\
-linear Model { parts: 1 } -> Model { parts: 2 }: rotations 76 products 0 plain 1024 switches 14 keys 33
-linear Model { parts: 1 } -> Intermediate: rotations 70 products 0 plain 512 switches 8 keys 33
-linear Intermediate -> Model { parts: 1 }: rotations 70 products 0 plain 512 switches 8 keys 33
-scores: rotations 144 products 62 plain 94 switches 38 keys 26
-exp: rotations 0 products 14 plain 0 switches 12 keys 1
-row sum: rotations 16 products 0 plain 2 switches 16 keys 8
-inverse: rotations 0 products 12 plain 0 switches 12 keys 1
-normalize: rotations 0 products 2 plain 0 switches 2 keys 1
-normalize: rotations 0 products 2 plain 0 switches 2 keys 1
-square: rotations 0 products 2 plain 0 switches 2 keys 1
-attend: rotations 142 products 62 plain 94 switches 36 keys 18
-moments: rotations 24 products 3 plain 3 switches 27 keys 13
-inverse sqrt: rotations 0 products 4 plain 0 switches 3 keys 1
-gamma beta: rotations 0 products 4 plain 4 switches 4 keys 1
-gelu: rotations 0 products 16 plain 22 switches 14 keys 1
-residual: rotations 0 products 0 plain 0 switches 0 keys 0
-mean pool: rotations 8 products 0 plain 0 switches 8 keys 4
-";
-
 #[test]
 fn traces_do_not_change_unnoticed() {
     let ctx = ring();
     let slots = ctx.params().slots();
-    for (layout, golden) in [(narrow(slots), NARROW), (wide(slots), WIDE)] {
+    let narrow_layout = expect![[r#"
+        linear Model { parts: 1 } -> Model { parts: 2 }: rotations 38 products 0 plain 256 switches 7 keys 33
+        linear Model { parts: 1 } -> Intermediate: rotations 35 products 0 plain 128 switches 4 keys 33
+        linear Intermediate -> Model { parts: 1 }: rotations 35 products 0 plain 128 switches 4 keys 33
+        scores: rotations 46 products 28 plain 11 switches 28 keys 13
+        exp: rotations 0 products 28 plain 0 switches 24 keys 1
+        row sum: rotations 4 products 0 plain 1 switches 4 keys 4
+        inverse: rotations 0 products 6 plain 0 switches 6 keys 1
+        normalize: rotations 0 products 4 plain 0 switches 4 keys 1
+        normalize: rotations 0 products 1 plain 0 switches 1 keys 1
+        square: rotations 0 products 4 plain 0 switches 4 keys 1
+        attend: rotations 70 products 28 plain 32 switches 37 keys 10
+        moments: rotations 24 products 2 plain 3 switches 26 keys 13
+        inverse sqrt: rotations 0 products 4 plain 0 switches 3 keys 1
+        gamma beta: rotations 0 products 2 plain 2 switches 2 keys 1
+        gelu: rotations 0 products 8 plain 11 switches 7 keys 1
+        residual: rotations 0 products 0 plain 0 switches 0 keys 0
+        mean pool: rotations 4 products 0 plain 0 switches 4 keys 4
+    "#]];
+    let wide_layout = expect![[r#"
+        linear Model { parts: 1 } -> Model { parts: 2 }: rotations 76 products 0 plain 1024 switches 14 keys 33
+        linear Model { parts: 1 } -> Intermediate: rotations 70 products 0 plain 512 switches 8 keys 33
+        linear Intermediate -> Model { parts: 1 }: rotations 70 products 0 plain 512 switches 8 keys 33
+        scores: rotations 144 products 62 plain 94 switches 38 keys 26
+        exp: rotations 0 products 14 plain 0 switches 12 keys 1
+        row sum: rotations 16 products 0 plain 2 switches 16 keys 8
+        inverse: rotations 0 products 12 plain 0 switches 12 keys 1
+        normalize: rotations 0 products 2 plain 0 switches 2 keys 1
+        normalize: rotations 0 products 2 plain 0 switches 2 keys 1
+        square: rotations 0 products 2 plain 0 switches 2 keys 1
+        attend: rotations 142 products 62 plain 94 switches 36 keys 18
+        moments: rotations 24 products 3 plain 3 switches 27 keys 13
+        inverse sqrt: rotations 0 products 4 plain 0 switches 3 keys 1
+        gamma beta: rotations 0 products 4 plain 4 switches 4 keys 1
+        gelu: rotations 0 products 16 plain 22 switches 14 keys 1
+        residual: rotations 0 products 0 plain 0 switches 0 keys 0
+        mean pool: rotations 8 products 0 plain 0 switches 8 keys 4
+    "#]];
+    for (layout, golden) in [(narrow(slots), narrow_layout), (wide(slots), wide_layout)] {
         let mut traces = String::new();
         for (layer, inputs) in layers(&layout) {
             writeln!(traces, "{}: {}", layer.name(), run(&*layer, &ctx, &inputs)).expect("a string");
         }
-        assert_eq!(traces, golden, "now:\n{traces}");
+        golden.assert_eq(&traces);
     }
 }
 
