@@ -31,7 +31,7 @@ enum Command {
     Ci,
     /// Renews what tests and checks compare with; read the difference before you commit it
     Bless(bless::BlessArgs),
-    /// House rules: arrows between crates, sizes, no prints in libraries, no unsafe code but in `cpu`
+    /// House rules: arrows between crates, sizes, no prints in libraries and tests, no unsafe code but in `cpu`
     Tidy,
     /// Fetches all-MiniLM-L6-v2 into models/minilm and verifies it
     Model,

@@ -71,13 +71,6 @@ impl Bench {
         assert!((out.scale() / p.scale(out.level()) - 1.0).abs() < 1e-9, "{what}");
         let (max, rms) = errors(&self.setup.decrypt(out), want);
         let budget = self.bootstrapper.budget(bound);
-        println!(
-            "{what}: max 2^{:.2} of 2^{:.2}, rms 2^{:.2}, deviation 2^{:.2}",
-            max.log2(),
-            budget.max_error().log2(),
-            rms.log2(),
-            budget.deviation().log2()
-        );
         assert!(max <= budget.max_error(), "{what}: off by {max:e}, the budget is {budget:?}");
         assert!(rms <= budget.bound * budget.sine + budget.deviation(), "{what}: rms {rms:e}, {budget:?}");
     }

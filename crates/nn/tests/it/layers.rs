@@ -45,7 +45,6 @@ fn linear_maps() {
             let layer = linear(layout, input, output);
             let x = Numbers::new(8).tensor(ROWS, layout.columns(input), 1.0);
             let report = check(&layer, ctx, Level(1), &[&x], 1e-5).expect("the layer holds");
-            println!("{input:?} -> {output:?}: {:e} {:e} {report}", report.max_error, report.max_padding);
             assert!(report.max_padding < 1e-5, "{}", report.max_padding);
         }
     });
@@ -58,7 +57,6 @@ fn scores() {
         let layer = Scores::new(layout, constants, 0.1, -0.1).expect("a layer");
         let x = Numbers::new(4).tensor(ROWS, 2 * layout.width(), 0.5);
         let report = check(&layer, ctx, Level(1), &[&x], 1e-5).expect("the layer holds");
-        println!("scores {:e} {report}", report.max_error);
         assert!((report.max_padding - 0.1).abs() < 1e-5, "rows that do not exist are idle");
     });
 }
@@ -78,7 +76,6 @@ fn attend() {
         let a = attention_weights(&mut numbers, layout, 0.3);
         let v = numbers.tensor(ROWS, layout.width(), 1.0);
         let report = check(&layer, ctx, Level(1), &[&a, &v], 1e-5).expect("the layer holds");
-        println!("attend {:e} {:e} {report}", report.max_error, report.max_padding);
         assert!(report.max_padding < 1e-5);
     });
 }
@@ -95,12 +92,10 @@ fn softmax_parts() {
         let mut numbers = Numbers::new(9);
         let scores = numbers.tensor(ROWS, layout.columns(Content::Scores), 1.0);
         let exp = Exp::new(layout, &exp_constants()).expect("a layer");
-        let report = check(&exp, ctx, Level(1), &[&scores], 1e-5).expect("the layer holds");
-        println!("exp {:e} {report}", report.max_error);
+        check(&exp, ctx, Level(1), &[&scores], 1e-5).expect("the layer holds");
 
         let weights = attention_weights(&mut numbers, layout, 1.0).map(|_, v| v.abs() / ROWS as f64);
         let report = check(&RowSum::new(layout), ctx, Level(1), &[&weights], 1e-5).expect("the layer holds");
-        println!("row sum {:e} {report}", report.max_error);
         assert!((report.max_padding - 0.5).abs() < 1e-5, "rows that do not exist sum to one half");
 
         let sums = numbers.tensor(ROWS, layout.heads(), 0.45).map(|_, v| v + 0.5);
@@ -128,16 +123,13 @@ fn layernorm_parts() {
         let x = numbers
             .tensor(ROWS, layout.width(), 1.5)
             .map(|t, v| if t == 0 { 2.0 * v + 0.1 } else { v - 0.05 });
-        let report =
-            check(&Moments::new(layout, &constants, 0.5), ctx, Level(1), &[&x], 1e-4).expect("holds");
-        println!("moments {:e} {report}", report.max_error);
+        check(&Moments::new(layout, &constants, 0.5), ctx, Level(1), &[&x], 1e-4).expect("holds");
         let variances = numbers.tensor(ROWS, 1, 1.0);
         let inverse = InverseSqrt::new(layout, &constants).expect("a layer");
         check(&inverse, ctx, Level(1), &[&variances], 1e-5).expect("the layer holds");
         let weights = (numbers.vector(layout.width(), 1.0), numbers.vector(layout.width(), 1.0));
         let scale = GammaBeta::new(layout, weights, 0.5, vec![1.0, 0.3]).expect("a layer");
         let report = check(&scale, ctx, Level(1), &[&x, &variances], 1e-4).expect("holds");
-        println!("scale {:e} {report}", report.max_error);
         assert!(report.max_padding < 1e-5);
     });
 }
@@ -149,7 +141,6 @@ fn gelu() {
         let layer = Gelu::new(layout, numbers.vector(16, 0.5), numbers.vector(16, 0.5)).expect("a layer");
         let x = numbers.tensor(ROWS, layout.intermediate(), 1.0);
         let report = check(&layer, ctx, Level(1), &[&x], 1e-4).expect("the layer holds");
-        println!("gelu {:e} {report}", report.max_error);
         assert!(report.max_padding < 1e-5);
     });
 }
@@ -162,8 +153,7 @@ fn pooling_and_residual() {
             Numbers::new(2).tensor(ROWS, layout.width(), 1.0),
         );
         check(&Residual::new(layout), ctx, Level(1), &[&x, &y], 1e-5).expect("the layer holds");
-        let report = check(&MeanPool::new(layout), ctx, Level(1), &[&x], 1e-5).expect("the layer holds");
-        println!("pool {:e} {report}", report.max_error);
+        check(&MeanPool::new(layout), ctx, Level(1), &[&x], 1e-5).expect("the layer holds");
     });
 }
 

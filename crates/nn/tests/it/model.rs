@@ -1,13 +1,10 @@
 //! Whole encoders: plain against exact, encrypted against plain.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use aegis_circuits::Bootstrapper;
-use aegis_ckks::{Evaluator, KeyGenerator, OpCounts, Seed, insecure_bootstrap_spec};
-use aegis_nn::{
-    Error, Layout, MODEL, Network, Observer, Pooling, StageInfo, Tensor, decrypt, encoder, encrypt, largest,
-};
+use aegis_ckks::{Evaluator, KeyGenerator, Seed, insecure_bootstrap_spec};
+use aegis_nn::{Error, Layout, MODEL, Network, Pooling, Tensor, decrypt, encoder, encrypt, largest};
 
 use crate::support::{Numbers, context, narrow, wide};
 use crate::tiny;
@@ -28,7 +25,6 @@ fn the_plain_twin_follows_the_exact_encoder() {
         let run = network.plain(&x).expect("a plain run");
         assert_eq!(run.excursions, [], "values left their ranges");
         let error = run.output.max_difference(&exact);
-        println!("plain against exact: {error:e}");
         assert!(error < 0.02, "{error}");
         for (name, magnitude, bound) in run.magnitudes {
             assert!(magnitude <= bound, "{name}: {magnitude} exceeds its bound {bound}");
@@ -43,32 +39,6 @@ fn an_excursion_is_reported_with_its_stage() {
     let first = run.excursions.first().expect("three times the input is outside").clone();
     assert!(first.stage.starts_with("layer 0"), "{first:?}");
     assert!(Error::from(first).to_string().contains("outside the calibrated range"));
-}
-
-/// Prints every stage with its time.
-struct Printer(Instant);
-
-impl Observer for Printer {
-    fn begin(&mut self, _: &StageInfo) {
-        self.0 = Instant::now();
-    }
-
-    fn end(&mut self, s: &StageInfo, counts: &OpCounts) {
-        println!(
-            "{:3}/{} {:8} {:13} {:2} -> {:2} cts {} rot {} mul {} boots {} {:?}",
-            s.index,
-            s.count,
-            s.group,
-            s.name,
-            s.level_in.0,
-            s.level_out.0,
-            s.ciphertexts,
-            counts.rotations,
-            counts.products,
-            s.bootstraps,
-            self.0.elapsed()
-        );
-    }
 }
 
 /// Two layers on ciphertexts against the same on plain tensors, and zeros in the rows that are padding.
@@ -88,13 +58,11 @@ fn encrypted_follows_plain(layout: fn(usize) -> Layout, pooling: Pooling) {
     let refused = network.run(&ev, &plan, None, &input, &mut ());
     assert!(matches!(refused, Err(Error::NoBootstrapper { .. })));
 
-    let output =
-        network.run(&ev, &plan, Some(&bootstrapper), &input, &mut Printer(Instant::now())).expect("runs");
+    let output = network.run(&ev, &plan, Some(&bootstrapper), &input, &mut ()).expect("runs");
     let slots = decrypt(&ctx, &secret, &output).expect("decrypts");
     let want = network.plain(&x).expect("a plain run").output;
     let got = layout.unpack(MODEL, &slots, want.rows()).expect("unpacks");
     let error = got.max_difference(&want);
-    println!("{} bootstraps, encrypted against plain: {error:e}", plan.bootstraps);
     assert!(error < 1e-3, "{error}");
     if pooling == Pooling::None {
         let padding = largest(slots.iter().flat_map(|s| &s[layout.slot(ROWS, 0)..]).copied());
