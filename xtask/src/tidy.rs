@@ -8,19 +8,20 @@ use crate::cargo::{output, packages, root};
 use crate::source::{functions, mask};
 
 /// Which crates a crate may depend on; docs/architecture.md says why. Any other arrow is refused.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("ring", &[]),
     ("hal", &["ring"]),
     ("cpu", &["hal", "ring"]),
     ("ckks", &["hal", "ring"]),
+    ("testing", &["ring", "hal", "cpu", "ckks"]),
     ("circuits", &["ckks"]),
     ("nn", &["circuits", "ckks"]),
     ("models", &["nn"]),
     ("aegis", &["ring", "hal", "ckks", "circuits", "nn", "models"]),
     ("cli", &["ring", "hal", "cpu", "ckks", "circuits", "nn", "models", "aegis"]),
 ];
-/// Tests of any crate may run on the CPU and on the recorder of `hal`.
-const TEST_DEVICES: [&str; 2] = ["cpu", "hal"];
+/// Tests of any crate may run on the CPU and on the recorder of `hal`, and share what is in `testing`.
+const FOR_TESTS: [&str; 3] = ["cpu", "hal", "testing"];
 
 const MAX_FILE_LINES: usize = 600;
 const MAX_FUNCTION_LINES: usize = 80;
@@ -73,7 +74,7 @@ fn arrows() -> Result<Vec<String>> {
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             let Some(to) = dependency["name"].as_str().and_then(folder_of) else { continue };
             let for_tests = dependency["kind"] == "dev";
-            if !(may.contains(&to) || (for_tests && TEST_DEVICES.contains(&to))) {
+            if !(may.contains(&to) || (for_tests && FOR_TESTS.contains(&to))) {
                 faults.push(format!("crate {folder} must not depend on {to}"));
             }
         }
@@ -97,7 +98,6 @@ fn kernel_rows() -> Result<Vec<String>> {
     Ok(missing.map(|name| format!("docs/kernels.md has no row for the kernel {name}")).collect())
 }
 
-/// Every file of the repository that git does not ignore.
 fn tracked_files() -> Result<Vec<String>> {
     let mut git = std::process::Command::new("git");
     git.current_dir(root()).args(["ls-files", "--cached", "--others", "--exclude-standard"]);

@@ -186,11 +186,9 @@ fn damaged(reason: &'static str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use aegis_ckks::{KeyGenerator, Params, Plaintext, Seed, insecure_levelled_spec};
+    use aegis_ckks::{KeyGenerator, Plaintext, Seed, insecure_levelled_spec};
     use aegis_models::Bert;
-    use aegis_models::testing::TinyBert;
+    use aegis_testing::TinyBert;
 
     use super::*;
 
@@ -199,11 +197,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         TinyBert::default().write(dir.path()).expect("a writable folder");
         let bert = Bert::load(dir.path()).expect("a model");
-        let params = Params::insecure(insecure_levelled_spec(9, 1)).expect("a ring");
-        let device = aegis_cpu::Cpu::new(params.rns().clone(), 1).expect("a device");
-        let layout = bert.layout(params.slots(), 16).expect("a layout");
+        let ctx = aegis_testing::insecure(insecure_levelled_spec(9, 1));
+        let layout = bert.layout(ctx.params().slots(), 16).expect("a layout");
         let query = bert.query(&layout, "the cat sat").expect("a query");
-        let ctx = Context::new(params, Arc::new(device)).expect("a context");
         let seed = Seed::new([7; 32]);
         let (level, scale) = (ctx.params().fresh_level(), ctx.params().scale(ctx.params().fresh_level()));
         let slots = Plaintext::encode_real(&ctx, &query.slots[0], scale, level).expect("slots");

@@ -4,15 +4,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aegis_circuits::Bootstrapper;
-use aegis_ckks::{Context, Evaluator, KeyGenerator, Params, Plaintext, Seed, insecure_bootstrap_spec};
+use aegis_ckks::{Evaluator, KeyGenerator, Plaintext, Seed, insecure_bootstrap_spec};
 use aegis_hal::Trace;
+use aegis_testing::recorded;
 use expect_test::expect;
 
 #[test]
 fn launches_of_a_full_slot_bootstrap() {
-    let params = Params::insecure(insecure_bootstrap_spec(10)).unwrap();
-    let trace = Arc::new(Trace::counting(params.rns().clone()));
-    let ctx = Context::new(params, trace.clone()).unwrap();
+    let (ctx, trace) = recorded(insecure_bootstrap_spec(10), Trace::counting);
     let bootstrapper = Bootstrapper::new(&ctx, ctx.params().slots()).unwrap();
     let generator = KeyGenerator::new(&ctx, Seed::new([1; 32]));
     let secret = generator.secret_key();

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aegis_ckks::{
-    Ciphertext, Context, Evaluator, KeyGenerator, KeyRequest, Level, Params, ParamsSpec, Plaintext, Seed,
+    Ciphertext, Evaluator, KeyGenerator, KeyRequest, Level, ParamsSpec, Plaintext, Seed,
     insecure_bootstrap_spec, insecure_levelled_spec,
 };
 use aegis_hal::Trace;
 use aegis_ring::Galois;
+use aegis_testing::recorded;
 use expect_test::expect_file;
 
 /// Buffers numbered in the order of their appearance, so that the making of keys before does not show.
@@ -32,9 +33,7 @@ fn trace(
     run: impl Fn(&Evaluator, &Ciphertext),
 ) -> String {
     let record = |make: fn(Arc<aegis_ring::Rns>) -> Trace| {
-        let params = Params::insecure(spec.clone()).unwrap();
-        let trace = Arc::new(make(params.rns().clone()));
-        let ctx = Context::new(params, trace.clone()).unwrap();
+        let (ctx, trace) = recorded(spec.clone(), make);
         let generator = KeyGenerator::new(&ctx, Seed::new([1; 32]));
         let secret = generator.secret_key();
         let keys = generator.evaluation_keys(&secret, &request(KeyRequest::new(ctx.params().n()))).unwrap();

@@ -8,15 +8,16 @@ use aegis_nn::{
     Layer, Layout, Linear, MODEL, MeanPool, Moments, NormCalibration, Normalize, Port, Residual, Result,
     RowSum, Scores, Square, Tensor, check,
 };
+use aegis_testing::{Numbers, insecure};
 use expect_test::expect;
 
-use crate::support::{Numbers, context, narrow, wide};
+use crate::support::{Matrices, narrow, wide};
 
 /// Real tokens; the other five rows of 16 are padding.
 const ROWS: usize = 11;
 
 fn ring() -> Context {
-    context(insecure_levelled_spec(11, 8))
+    insecure(insecure_levelled_spec(11, 8))
 }
 
 fn both(test: impl Fn(&Context, &Layout)) {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{Evaluator, KeyGenerator, Seed, insecure_bootstrap_spec};
 use aegis_nn::{Error, Layout, MODEL, Network, Pooling, Tensor, decrypt, encoder, encrypt, largest};
+use aegis_testing::{Numbers, insecure};
 
-use crate::support::{Numbers, context, narrow, wide};
+use crate::support::{Matrices, narrow, wide};
 use crate::tiny;
 
 const ROWS: usize = 11;
 
 fn network(layout: &Layout, layers: usize, pooling: Pooling) -> (Network, Tensor, Tensor) {
-    let weights = tiny::weights(layout, layers, 3);
+    let weights = tiny::weights(layout, layers, 5);
     let x = Numbers::new(77).tensor(ROWS, layout.width(), 1.7);
     let (y, constants) = tiny::exact(layout, &weights, &x);
     (encoder(layout, &weights, &constants, pooling).expect("weights and constants fit"), x, y)
@@ -43,7 +44,7 @@ fn an_excursion_is_reported_with_its_stage() {
 
 /// Two layers on ciphertexts against the same on plain tensors, and zeros in the rows that are padding.
 fn encrypted_follows_plain(layout: fn(usize) -> Layout, pooling: Pooling) {
-    let ctx = context(insecure_bootstrap_spec(11));
+    let ctx = insecure(insecure_bootstrap_spec(11));
     let layout = layout(ctx.params().slots());
     let (network, x, _) = network(&layout, 2, pooling);
     let plan = network.place(ctx.params()).expect("a plan");
