@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::cargo::{cargo, run};
-use crate::{model, params};
+use crate::{api, model, params};
 
 /// Options of `cargo xtask bless`.
 #[derive(clap::Args)]
@@ -20,6 +20,8 @@ pub(crate) struct BlessArgs {
 enum What {
     /// What tests compare by `expect-test`
     Golden,
+    /// Public API of each library: `crates/*/api.txt`
+    Api,
     /// The table in docs/params.md
     Params,
 }
@@ -30,6 +32,9 @@ pub(crate) fn bless(args: &BlessArgs) -> Result<()> {
         return golden(&["--package", package]);
     }
     let asked = |what| args.only.is_empty() || args.only.contains(&what);
+    if asked(What::Api) {
+        api::bless()?;
+    }
     if asked(What::Params) {
         params::run(&params::ParamsArgs { check: false })?;
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::cargo::{cargo, run};
-use crate::{model, params, tidy};
+use crate::{api, model, params, tidy};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args, Default)]
@@ -58,7 +58,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
 /// Everything a change must pass, cheap steps first.
 pub(crate) fn ci() -> Result<()> {
     type Step = (&'static str, fn() -> Result<()>);
-    let steps: [Step; 7] = [
+    let steps: [Step; 8] = [
         ("format", || run(cargo().args(["fmt", "--all", "--check"]))),
         ("tidy", tidy::run),
         ("clippy", || {
@@ -69,6 +69,7 @@ pub(crate) fn ci() -> Result<()> {
                 .args(["doc", "--workspace", "--no-deps", "--quiet"])
                 .env("RUSTDOCFLAGS", "-D warnings"))
         }),
+        ("public API", api::check),
         ("parameters", || params::run(&params::ParamsArgs { check: true })),
         ("bench smoke", crate::bench::smoke),
         // Last, so that the suite's closing lines are the last ones. A short run of the fuzz targets is among them.

@@ -1,6 +1,7 @@
 //! Development commands: `cargo xtask <command>`. The same ones run by hand and in continuous integration.
 #![forbid(unsafe_code)]
 
+mod api;
 mod bench;
 mod bless;
 mod cargo;
@@ -50,6 +51,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = api::stand_in() {
+        return code;
+    }
     let outcome = match Args::parse().command {
         Command::Test(args) => ci::test(&args),
         Command::Ci => ci::ci(),
