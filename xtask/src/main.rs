@@ -7,11 +7,13 @@ mod bless;
 mod cargo;
 mod check;
 mod ci;
+mod deny;
 mod fuzz;
 mod model;
 mod params;
 mod source;
 mod tidy;
+mod typos;
 
 use std::process::ExitCode;
 
@@ -28,8 +30,9 @@ struct Args {
 enum Command {
     /// The whole test suite: unit, integration and documentation tests of every crate
     Test(ci::TestArgs),
-    /// Everything a change must pass: formatting, tidy, clippy, documentation, tests, a smoke run of the benches
-    Ci,
+    /// Everything a change must pass: formatting, house rules, licences, spelling, clippy, documentation, public APIs,
+    /// presets, a smoke run of the benches, tests
+    Ci(ci::CiArgs),
     /// Renews what tests and checks compare with; read the difference before you commit it
     Bless(bless::BlessArgs),
     /// House rules: arrows between crates, sizes, no prints in libraries and tests, no unsafe code but in `cpu`
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
     }
     let outcome = match Args::parse().command {
         Command::Test(args) => ci::test(&args),
-        Command::Ci => ci::ci(),
+        Command::Ci(args) => ci::ci(&args),
         Command::Bless(args) => bless::bless(&args),
         Command::Tidy => tidy::run(),
         Command::Model => model::fetch().map(|_| ()),
