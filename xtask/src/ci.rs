@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::cargo::{cargo, run};
-use crate::{api, deny, model, params, tidy, typos};
+use crate::{api, deny, model, params, site, tidy, typos};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args, Default)]
@@ -73,11 +73,7 @@ pub(crate) fn ci(args: &CiArgs) -> Result<()> {
         ("clippy", || {
             run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
         }),
-        ("documentation", || {
-            run(cargo()
-                .args(["doc", "--workspace", "--no-deps", "--quiet"])
-                .env("RUSTDOCFLAGS", "-D warnings"))
-        }),
+        ("documentation", site::build),
         ("public API", api::check),
         ("parameters", || params::run(&params::ParamsArgs { check: true })),
         ("bench smoke", crate::bench::smoke),

@@ -11,6 +11,7 @@ mod deny;
 mod fuzz;
 mod model;
 mod params;
+mod site;
 mod source;
 mod tidy;
 mod typos;
@@ -37,6 +38,8 @@ enum Command {
     Bless(bless::BlessArgs),
     /// House rules: arrows between crates, sizes, no prints in libraries and tests, no unsafe code but in `cpu`
     Tidy,
+    /// Builds target/doc/index.html: the documentation of the crates and the pages of the repository
+    Docs,
     /// Fetches all-MiniLM-L6-v2 into models/minilm and verifies it
     Model,
     /// Prints the table of parameter presets and checks their security limits
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Ci(args) => ci::ci(&args),
         Command::Bless(args) => bless::bless(&args),
         Command::Tidy => tidy::run(),
+        Command::Docs => site::build(),
         Command::Model => model::fetch().map(|_| ()),
         Command::Params(args) => params::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -98,7 +98,8 @@ fn kernel_rows() -> Result<Vec<String>> {
     Ok(missing.map(|name| format!("docs/kernels.md has no row for the kernel {name}")).collect())
 }
 
-fn tracked_files() -> Result<Vec<String>> {
+/// Every file of the repository that git does not ignore.
+pub(crate) fn tracked_files() -> Result<Vec<String>> {
     let mut git = std::process::Command::new("git");
     git.current_dir(root()).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
     Ok(output(&mut git)?.lines().map(str::to_owned).collect())
