@@ -84,8 +84,8 @@ fn api(package: &str) -> Result<String> {
 
 /// The exit code of rustdoc, when cargo has started this program in its place; else `None`.
 ///
-/// A stable rustdoc writes JSON only with RUSTC_BOOTSTRAP. Were the variable set for cargo, build scripts of dependencies
-/// would see it and everything would be built again, with features of nightly.
+/// A stable rustdoc writes JSON only with RUSTC_BOOTSTRAP. Were the variable set for cargo, build scripts of
+/// dependencies would see it and everything would be built again, with features of nightly.
 pub(crate) fn stand_in() -> Option<ExitCode> {
     let real = std::env::var_os(REAL_RUSTDOC)?;
     let status = Command::new(real).args(std::env::args_os().skip(1)).env("RUSTC_BOOTSTRAP", "1").status();

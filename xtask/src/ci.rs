@@ -77,8 +77,8 @@ pub(crate) fn ci(args: &CiArgs) -> Result<()> {
         ("public API", api::check),
         ("parameters", || params::run(&params::ParamsArgs { check: true })),
         ("bench smoke", crate::bench::smoke),
-        // Last, so that the suite's closing lines are the last ones. A short run of the fuzz targets is among them, and so
-        // are the counts of an inference.
+        // Last, so that the suite's closing lines are the last ones. A short run of the fuzz targets is among
+        // them, and so are the counts of an inference.
         ("tests", || test(&TestArgs::default())),
     ];
     if let Some(unknown) = args.only.iter().find(|only| steps.iter().all(|(name, _)| name != only)) {

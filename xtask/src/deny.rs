@@ -96,7 +96,8 @@ fn faults(package: &Value, policy: &Policy) -> Vec<String> {
     faults
 }
 
-/// Whether an SPDX expression leaves a choice of allowed licences: `OR` (formerly `/`) of `AND`s of names and parentheses.
+/// Whether an SPDX expression leaves a choice of allowed licences: `OR` (formerly `/`) of `AND`s of names and
+/// parentheses.
 fn allowed(expression: &str, allow: &[String]) -> bool {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();

@@ -12,12 +12,22 @@ use crate::tidy::tracked_files;
 /// Repository files are found below this folder of the site, so that no page has the name of a crate.
 const PAGES: &str = "repository";
 
+const HEAD: &str = "head.html";
+/// Put into the head of every page: rustdoc renders Markdown without a style.
+const STYLE: &str = "<style>
+body { max-width: 60em; margin: 2em auto; padding: 0 1em; font-family: sans-serif; line-height: 1.4; }
+pre, code { background: #f4f4f4; } pre { padding: 0.6em; overflow-x: auto; }
+table { border-collapse: collapse; display: block; overflow-x: auto; }
+td, th { border: 1px solid #ccc; padding: 0.2em 0.5em; }
+</style>";
+
 /// Builds target/doc/index.html and what it leads to; fails on a warning of rustdoc and on a link to nothing.
 pub(crate) fn build() -> Result<()> {
     run(cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     let site = root().join("target/doc");
     let files = tracked_files()?;
     let pages: Vec<&str> = files.iter().map(String::as_str).filter(|f| is_page(f)).collect();
+    fs::write(site.join(HEAD), STYLE).with_context(|| format!("cannot write {}", site.display()))?;
     let mut broken = Vec::new();
     for page in &pages {
         let text = fs::read_to_string(root().join(page)).with_context(|| format!("cannot read {page}"))?;
@@ -147,6 +157,7 @@ fn render(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     let mut rustdoc = Command::new("rustdoc");
     rustdoc.current_dir(root()).arg(path).arg("--output").arg(folder);
+    rustdoc.arg("--html-in-header").arg(root().join("target/doc").join(HEAD));
     output(&mut rustdoc)?;
     Ok(())
 }

@@ -30,7 +30,8 @@ const MAX_DOCUMENT_COLUMNS: usize = 120;
 /// Functions that may be longer: path, name, reason.
 const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
 
-/// What a library must not do, for it returns errors, and a test neither, for it asserts: what is printed nobody compares.
+/// What a library must not do, for it returns errors, and a test neither, for it asserts: what is printed nobody
+/// compares.
 const PRINTS: [&str; 5] = ["println!", "eprintln!", "print!(", "eprint!(", "dbg!"];
 /// What a library must not do besides: its caller exits.
 const EXITS: [&str; 2] = ["process::exit", "process::abort"];

@@ -1,5 +1,5 @@
-//! What the tests of several crates share: contexts on the CPU and on the recorder, a [`Setup`] with keys, [`Numbers`] from
-//! a seed, and a small model, [`TinyBert`].
+//! What the tests of several crates share: contexts on the CPU and on the recorder, a [`Setup`] with keys,
+//! [`Numbers`] from a seed, and a small model, [`TinyBert`].
 //!
 //! ```
 //! use aegis_ckks::insecure_levelled_spec;
@@ -15,8 +15,8 @@
 //! Functions panic where a test would: nothing here is for programs.
 //!
 //! # Non-goals
-//! What one crate alone needs, and tests of this crate's own dependencies from inside (`src`): there its types are those of
-//! another build.
+//! What one crate alone needs, and tests of this crate's own dependencies from inside (`src`): there its types
+//! are those of another build.
 #![forbid(unsafe_code)]
 
 mod context;

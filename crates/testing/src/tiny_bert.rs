@@ -1,5 +1,5 @@
-//! A small random BERT in Hugging Face layout, written to a folder. The weights are random, with the magnitudes of a trained
-//! model where the approximations depend on them; embeddings mean nothing.
+//! A small random BERT in Hugging Face layout, written to a folder. The weights are random, with the magnitudes
+//! of a trained model where the approximations depend on them; embeddings mean nothing.
 
 use std::collections::BTreeMap;
 use std::io;
