@@ -8,6 +8,8 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+pub mod inference;
+
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::time::Instant;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use aegis_models::testing::TinyBert;
 use aegis_models::{Bert, Config, Tokenizer};
+use aegis_testing::TinyBert;
 use tempfile::TempDir;
 
 /// Words, word parts, marks and characters of many bytes.

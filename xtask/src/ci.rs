@@ -3,10 +3,10 @@
 use std::io::IsTerminal;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::cargo::{cargo, run};
-use crate::{model, params, tidy};
+use crate::{api, deny, model, params, site, tidy, typos};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args, Default)]
@@ -17,6 +17,13 @@ pub(crate) struct TestArgs {
     /// Passed to `cargo test`, e.g. `-p aegis-ring ntt`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
+}
+
+/// Options of `cargo xtask ci`.
+#[derive(clap::Args)]
+pub(crate) struct CiArgs {
+    /// Only these steps, e.g. `typos` or `"public API"`; all of them when none is named
+    only: Vec<String>,
 }
 
 /// Options of `cargo xtask demo`.
@@ -58,25 +65,31 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
 }
 
 /// Everything a change must pass, cheap steps first.
-pub(crate) fn ci() -> Result<()> {
+pub(crate) fn ci(args: &CiArgs) -> Result<()> {
     type Step = (&'static str, fn() -> Result<()>);
-    let steps: [Step; 7] = [
+    let steps: [Step; 10] = [
         ("format", || run(cargo().args(["fmt", "--all", "--check"]))),
         ("tidy", tidy::run),
+        ("deny", deny::run),
+        ("typos", typos::run_or_note),
         ("clippy", || {
             run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
         }),
-        ("documentation", || {
-            run(cargo()
-                .args(["doc", "--workspace", "--no-deps", "--quiet"])
-                .env("RUSTDOCFLAGS", "-D warnings"))
-        }),
+        ("documentation", site::build),
+        ("public API", api::check),
         ("parameters", || params::run(&params::ParamsArgs { check: true })),
         ("bench smoke", crate::bench::smoke),
-        // Last, so that the suite's closing lines are the last ones. A short run of the fuzz targets is among them.
+        // Last, so that the suite's closing lines are the last ones. A short run of the fuzz targets is among
+        // them, and so are the counts of an inference.
         ("tests", || test(&TestArgs::default())),
     ];
+    if let Some(unknown) = args.only.iter().find(|only| steps.iter().all(|(name, _)| name != only)) {
+        bail!("no step {unknown:?}; there are {}", steps.map(|(name, _)| name).join(", "));
+    }
     for (i, (name, step)) in steps.iter().enumerate() {
+        if !args.only.is_empty() && !args.only.iter().any(|only| only == name) {
+            continue;
+        }
         let start = Instant::now();
         eprintln!("[{}/{}] {name}", i + 1, steps.len());
         step()?;

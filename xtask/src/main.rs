@@ -1,15 +1,20 @@
 //! Development commands: `cargo xtask <command>`. The same ones run by hand and in continuous integration.
 #![forbid(unsafe_code)]
 
+mod api;
 mod bench;
+mod bless;
 mod cargo;
 mod check;
 mod ci;
+mod deny;
 mod fuzz;
 mod model;
 mod params;
+mod site;
 mod source;
 mod tidy;
+mod typos;
 
 use std::process::ExitCode;
 
@@ -26,10 +31,15 @@ struct Args {
 enum Command {
     /// The whole test suite: unit, integration and documentation tests of every crate
     Test(ci::TestArgs),
-    /// Everything a change must pass: formatting, tidy, clippy, documentation, tests, a smoke run of the benches
-    Ci,
-    /// House rules: arrows between crates, sizes, no prints in libraries, no unsafe code but in `cpu`
+    /// Everything a change must pass: formatting, house rules, licences, spelling, clippy, documentation, public APIs,
+    /// presets, a smoke run of the benches, tests
+    Ci(ci::CiArgs),
+    /// Renews what tests and checks compare with; read the difference before you commit it
+    Bless(bless::BlessArgs),
+    /// House rules: arrows between crates, sizes, no prints in libraries and tests, no unsafe code but in `cpu`
     Tidy,
+    /// Builds target/doc/index.html: the documentation of the crates and the pages of the repository
+    Docs,
     /// Fetches all-MiniLM-L6-v2 into models/minilm and verifies it
     Model,
     /// Prints the table of parameter presets and checks their security limits
@@ -47,10 +57,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = api::stand_in() {
+        return code;
+    }
     let outcome = match Args::parse().command {
         Command::Test(args) => ci::test(&args),
-        Command::Ci => ci::ci(),
+        Command::Ci(args) => ci::ci(&args),
+        Command::Bless(args) => bless::bless(&args),
         Command::Tidy => tidy::run(),
+        Command::Docs => site::build(),
         Command::Model => model::fetch().map(|_| ()),
         Command::Params(args) => params::run(&args),
         Command::Bench(args) => bench::run(&args),

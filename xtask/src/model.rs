@@ -98,7 +98,7 @@ fn copy_calibration(target: &Path) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn python() -> Result<&'static str> {
+pub(crate) fn python() -> Result<&'static str> {
     let with_pip = |name: &&str| {
         let mut command = Command::new(name);
         command.args(["-m", "pip", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
@@ -110,7 +110,7 @@ fn python() -> Result<&'static str> {
     )
 }
 
-fn python_run(command: &mut Command, remedy: &str) -> Result<()> {
+pub(crate) fn python_run(command: &mut Command, remedy: &str) -> Result<()> {
     let output = command.output().context("cannot start python")?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);

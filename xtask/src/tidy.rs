@@ -8,19 +8,20 @@ use crate::cargo::{output, packages, root};
 use crate::source::{functions, mask};
 
 /// Which crates a crate may depend on; docs/architecture.md says why. Any other arrow is refused.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("ring", &[]),
     ("hal", &["ring"]),
     ("cpu", &["hal", "ring"]),
     ("ckks", &["hal", "ring"]),
+    ("testing", &["ring", "hal", "cpu", "ckks"]),
     ("circuits", &["ckks"]),
     ("nn", &["circuits", "ckks"]),
     ("models", &["nn"]),
     ("aegis", &["ring", "hal", "ckks", "circuits", "nn", "models"]),
     ("cli", &["ring", "hal", "cpu", "ckks", "circuits", "nn", "models", "aegis"]),
 ];
-/// Tests of any crate may run on the CPU and on the recorder of `hal`.
-const TEST_DEVICES: [&str; 2] = ["cpu", "hal"];
+/// Tests of any crate may run on the CPU and on the recorder of `hal`, and share what is in `testing`.
+const FOR_TESTS: [&str; 3] = ["cpu", "hal", "testing"];
 
 const MAX_FILE_LINES: usize = 600;
 const MAX_FUNCTION_LINES: usize = 80;
@@ -29,9 +30,11 @@ const MAX_DOCUMENT_COLUMNS: usize = 120;
 /// Functions that may be longer: path, name, reason.
 const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
 
-/// What a library must not do: it returns errors, its caller prints and exits.
-const NOT_IN_LIBRARIES: [&str; 6] =
-    ["println!", "eprintln!", "print!(", "eprint!(", "process::exit", "process::abort"];
+/// What a library must not do, for it returns errors, and a test neither, for it asserts: what is printed nobody
+/// compares.
+const PRINTS: [&str; 5] = ["println!", "eprintln!", "print!(", "eprint!(", "dbg!"];
+/// What a library must not do besides: its caller exits.
+const EXITS: [&str; 2] = ["process::exit", "process::abort"];
 
 /// Checks every rule and reports all violations at once.
 pub(crate) fn run() -> Result<()> {
@@ -72,7 +75,7 @@ fn arrows() -> Result<Vec<String>> {
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             let Some(to) = dependency["name"].as_str().and_then(folder_of) else { continue };
             let for_tests = dependency["kind"] == "dev";
-            if !(may.contains(&to) || (for_tests && TEST_DEVICES.contains(&to))) {
+            if !(may.contains(&to) || (for_tests && FOR_TESTS.contains(&to))) {
                 faults.push(format!("crate {folder} must not depend on {to}"));
             }
         }
@@ -96,7 +99,8 @@ fn kernel_rows() -> Result<Vec<String>> {
     Ok(missing.map(|name| format!("docs/kernels.md has no row for the kernel {name}")).collect())
 }
 
-fn tracked_files() -> Result<Vec<String>> {
+/// Every file of the repository that git does not ignore.
+pub(crate) fn tracked_files() -> Result<Vec<String>> {
     let mut git = std::process::Command::new("git");
     git.current_dir(root()).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
     Ok(output(&mut git)?.lines().map(str::to_owned).collect())
@@ -166,16 +170,23 @@ fn library_rules(path: &str, text: &str) -> Vec<String> {
     if front_page && !page().any(|line| line.starts_with(" ```")) {
         faults.push(format!("{path}: the crate's front page has no example"));
     }
+    faults.extend(prints_and_exits(path, text));
+    faults
+}
+
+fn prints_and_exits(path: &str, text: &str) -> Vec<String> {
     let library = path.starts_with("crates/") && path.contains("/src/") && !path.starts_with("crates/cli/");
-    if !library {
-        return faults;
-    }
-    let masked = mask(text);
-    let shipped = masked.find("#[cfg(test)]\nmod tests {").map_or(masked.as_str(), |at| &masked[..at]);
-    for (i, line) in shipped.lines().enumerate() {
-        if let Some(what) = NOT_IN_LIBRARIES.iter().find(|w| line.contains(**w)) {
-            faults.push(format!("{path}:{}: a library must not call {what}", i + 1));
-        }
+    let test = path.contains("/tests/");
+    let refused = PRINTS.iter().filter(|_| library || test).chain(EXITS.iter().filter(|_| library));
+    let refused: Vec<&str> = refused.copied().collect();
+    let mut faults = Vec::new();
+    for (i, line) in mask(text).lines().enumerate() {
+        let calls = |what: &&&str| line.contains(**what);
+        faults.extend(
+            refused.iter().find(calls).map(|what| {
+                format!("{path}:{}: {what} in a {}", i + 1, if test { "test" } else { "library" })
+            }),
+        );
     }
     faults
 }
@@ -192,5 +203,14 @@ mod tests {
         let found: Vec<&str> = lines.iter().filter_map(|fault| fault.split(':').nth(1)).collect();
         assert_eq!(found, ["1", "6"], "{lines:?}");
         assert!(long_lines("benches/records/run.md", &text).is_empty());
+    }
+
+    #[test]
+    fn tests_and_libraries_do_not_print() {
+        let text = "fn f() { println!(\"{}\", 1); }\n// println!\nfn g() { std::process::exit(1) }\n";
+        let lines = |path: &str| prints_and_exits(path, text).len();
+        assert_eq!(lines("crates/nn/src/tensor.rs"), 2);
+        assert_eq!(lines("crates/cli/tests/it/main.rs"), 1);
+        assert_eq!((lines("crates/cli/src/main.rs"), lines("crates/nn/examples/own_layer.rs")), (0, 0));
     }
 }

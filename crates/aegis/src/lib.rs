@@ -10,7 +10,7 @@
 //! use std::sync::Arc;
 //! use aegis::{Client, Model, Server};
 //! use aegis_ckks::{Context, Params, Seed, insecure_bootstrap_spec};
-//! # use aegis_models::testing::TinyBert;
+//! # use aegis_testing::TinyBert;
 //! # use aegis_models::{Bert, CALIBRATION_FILE, calibration_file, cosine};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -186,12 +186,10 @@ fn damaged(fault: MessageDamage) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use aegis_ckks::{KeyGenerator, Params, Seed, insecure_levelled_spec};
+    use aegis_ckks::{KeyGenerator, Seed, insecure_levelled_spec};
     use aegis_models::Bert;
-    use aegis_models::testing::TinyBert;
     use aegis_nn::MODEL;
+    use aegis_testing::TinyBert;
 
     use super::*;
 
@@ -200,11 +198,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         TinyBert::default().write(dir.path()).expect("a writable folder");
         let bert = Bert::load(dir.path()).expect("a model");
-        let params = Params::insecure(insecure_levelled_spec(9, 1)).expect("a ring");
-        let device = aegis_cpu::Cpu::new(params.rns().clone(), 1).expect("a device");
-        let layout = bert.layout(params.slots(), 16).expect("a layout");
+        let ctx = aegis_testing::insecure(insecure_levelled_spec(9, 1));
+        let layout = bert.layout(ctx.params().slots(), 16).expect("a layout");
         let query = bert.query(&layout, "the cat sat").expect("a query");
-        let ctx = Context::new(params, Arc::new(device)).expect("a context");
         let seed = Seed::new([7; 32]);
         let level = ctx.params().fresh_level();
         let secret = KeyGenerator::new(&ctx, seed.clone()).secret_key();

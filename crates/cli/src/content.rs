@@ -62,9 +62,7 @@ pub(crate) fn of(path: &Path) -> io::Result<Content> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use aegis_ckks::{Context, KeyGenerator, KeyRequest, Params, Seed, insecure_levelled_spec};
+    use aegis_ckks::{KeyGenerator, KeyRequest, Seed, insecure_levelled_spec};
 
     use super::*;
 
@@ -72,9 +70,7 @@ mod tests {
     fn files_are_recognised_as_they_are_written() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("x");
-        let params = Params::insecure(insecure_levelled_spec(5, 1)).expect("a ring");
-        let device = aegis_cpu::Cpu::new(params.rns().clone(), 1).expect("a device");
-        let ctx = Context::new(params, Arc::new(device)).expect("a context");
+        let ctx = aegis_testing::insecure(insecure_levelled_spec(5, 1));
         let generator = KeyGenerator::new(&ctx, Seed::new([1; 32]));
         let secret = generator.secret_key();
         secret.write(&ctx, File::create(&path).expect("writable")).expect("written");

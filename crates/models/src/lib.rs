@@ -12,8 +12,8 @@
 //! - the client decrypts and calls [`QueryShape::finish`], which needs no model.
 //!
 //! ```
-//! use aegis_models::testing::TinyBert;
 //! use aegis_models::{Bert, calibration_file, cosine};
+//! use aegis_testing::TinyBert;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // A directory with a model: here a small random one, and its calibration on two sentences.
@@ -58,7 +58,6 @@ mod bert;
 mod embedding;
 mod error;
 mod hf;
-pub mod testing;
 
 pub use aegis_nn::ErrorKind;
 pub use bert::{Bert, CALIBRATION_FILE, Config, Embeddings, Query, QueryShape, calibration_file};

@@ -11,9 +11,8 @@ use aegis_ckks::{
     Ciphertext, Context, EvaluationKeys, Evaluator, KeyRequest, N16_B13_S40, Params, Seed,
     insecure_bootstrap_spec,
 };
-use aegis_cpu::Cpu;
-use aegis_models::testing::TinyBert;
 use aegis_models::{Bert, CALIBRATION_FILE, calibration_file, cosine};
+use aegis_testing::{TinyBert, on_cpu};
 
 const TEXT: &str = "the cat sat on the mat.";
 
@@ -30,9 +29,7 @@ fn tiny(dir: &Path) -> Arc<Bert> {
 }
 
 fn small_ring(threads: usize) -> Context {
-    let params = Params::insecure(insecure_bootstrap_spec(9)).expect("a ring");
-    let device = Cpu::new(params.rns().clone(), threads).expect("a device");
-    Context::new(params, Arc::new(device)).expect("a context")
+    on_cpu(Params::insecure(insecure_bootstrap_spec(9)).expect("a ring"), threads)
 }
 
 /// Everything between client and server as bytes: the embedding is the plain model's, the result does not depend on the

@@ -9,9 +9,8 @@ use aegis_ckks::{
 };
 use aegis_cpu::{Cpu, CpuOptions, Isa};
 use aegis_hal::Trace;
+use aegis_testing::{Setup, complex, insecure, on_cpu, uniform, uniform_complex};
 use num_complex::Complex64;
-
-use crate::setup::{Setup, complex, uniform, uniform_complex};
 
 /// Random messages and those whose structure has broken other bootstraps, with values within `[-1, 1]`.
 fn messages(slots: usize) -> Vec<(&'static str, Vec<f64>)> {
@@ -54,7 +53,7 @@ struct Bench {
 
 impl Bench {
     fn new(log_n: u32, slots: usize) -> Self {
-        let setup = Setup::insecure(insecure_bootstrap_spec(log_n));
+        let setup = Setup::new(insecure(insecure_bootstrap_spec(log_n)));
         let bootstrapper = Bootstrapper::new(&setup.ctx, slots).unwrap();
         let ev = setup.evaluator(&bootstrapper.keys());
         Self { setup, bootstrapper, ev }
@@ -71,13 +70,6 @@ impl Bench {
         assert!((out.scale() / p.scale(out.level()) - 1.0).abs() < 1e-9, "{what}");
         let (max, rms) = errors(&self.setup.decrypt(out), want);
         let budget = self.bootstrapper.budget(bound);
-        println!(
-            "{what}: max 2^{:.2} of 2^{:.2}, rms 2^{:.2}, deviation 2^{:.2}",
-            max.log2(),
-            budget.max_error().log2(),
-            rms.log2(),
-            budget.deviation().log2()
-        );
         assert!(max <= budget.max_error(), "{what}: off by {max:e}, the budget is {budget:?}");
         assert!(rms <= budget.bound * budget.sine + budget.deviation(), "{what}: rms {rms:e}, {budget:?}");
     }
@@ -91,7 +83,7 @@ fn complex_slots_within_the_budget() {
         for (i, (name, re)) in all.iter().enumerate() {
             let im = &all[(i + 3) % all.len()].1;
             let z: Vec<_> = re.iter().zip(im).map(|(re, im)| Complex64::new(*re, *im)).collect();
-            let x = b.setup.encrypt(&z, b.params().base_level());
+            let x = b.setup.encrypt_at(&z, b.params().base_level());
             let out = b.bootstrapper.bootstrap(&b.ev, &x, 1.0).unwrap();
             b.check(&format!("complex {name}, {slots} slots"), &out, &z, 1.0);
         }
@@ -103,7 +95,7 @@ fn real_slots_within_the_budget() {
     for (log_n, slots) in [(12, 1 << 11), (12, 1 << 7)] {
         let b = Bench::new(log_n, slots);
         for (name, x) in messages(slots) {
-            let ct = b.setup.encrypt_real(&x, b.params().base_level());
+            let ct = b.setup.encrypt_real_at(&x, b.params().base_level());
             let out = b.bootstrapper.bootstrap_real(&b.ev, &ct, 1.0).unwrap();
             b.check(&format!("real {name}, {slots} slots"), &out, &complex(&x), 1.0);
         }
@@ -119,7 +111,8 @@ fn pairs_within_the_budget() {
             let im = &all[(i + 5) % all.len()].1;
             // From different levels.
             let level = b.params().base_level();
-            let (x, y) = (b.setup.encrypt_real(re, level), b.setup.encrypt_real(im, Level(level.0 + 2)));
+            let (x, y) =
+                (b.setup.encrypt_real_at(re, level), b.setup.encrypt_real_at(im, Level(level.0 + 2)));
             let (u, v) = b.bootstrapper.bootstrap_pair(&b.ev, &x, &y, 1.0).unwrap();
             b.check(&format!("pair {name}, re, {slots} slots"), &u, &complex(re), 1.0);
             b.check(&format!("pair {name}, im, {slots} slots"), &v, &complex(im), 1.0);
@@ -134,7 +127,7 @@ fn bounds_and_levels() {
         for above in [0, 1, 5] {
             let z: Vec<_> = uniform_complex(1 << 9, above).into_iter().map(|z| z * bound).collect();
             let level = Level(b.params().base_level().0 + above as u32);
-            let out = b.bootstrapper.bootstrap(&b.ev, &b.setup.encrypt(&z, level), bound).unwrap();
+            let out = b.bootstrapper.bootstrap(&b.ev, &b.setup.encrypt_at(&z, level), bound).unwrap();
             b.check(&format!("bound {bound}, {above} levels above the base"), &out, &z, bound);
         }
     }
@@ -144,7 +137,7 @@ fn bounds_and_levels() {
 fn a_second_bootstrap_of_the_result() {
     let b = Bench::new(10, 1 << 9);
     let z = uniform_complex(1 << 9, 4);
-    let mut x = b.setup.encrypt(&z, b.params().base_level());
+    let mut x = b.setup.encrypt_at(&z, b.params().base_level());
     for _ in 0..3 {
         x = b.bootstrapper.bootstrap(&b.ev, &x, 1.0).unwrap();
     }
@@ -156,7 +149,7 @@ fn a_second_bootstrap_of_the_result() {
 fn every_declared_key_is_used() {
     let b = Bench::new(10, 1 << 5);
     let declared = b.bootstrapper.keys();
-    let x = b.setup.encrypt_real(&[0.5], b.params().base_level());
+    let x = b.setup.encrypt_real_at(&[0.5], b.params().base_level());
     let attempt = |request: &KeyRequest| b.bootstrapper.bootstrap(&b.setup.evaluator(request), &x, 1.0);
     let missing = |e: &Error| match e {
         Error::Ckks(aegis_ckks::Error::MissingKey { what, .. }) => Some(*what),
@@ -197,10 +190,10 @@ fn every_declared_key_is_used() {
 fn misuse_is_an_error() {
     let b = Bench::new(10, 16);
     let low = b.params().base_level().down(1).unwrap();
-    let x = b.setup.encrypt_real(&[0.5], low);
+    let x = b.setup.encrypt_real_at(&[0.5], low);
     let refused = b.bootstrapper.bootstrap(&b.ev, &x, 1.0).unwrap_err();
     assert!(matches!(refused, Error::TooDeep { depth: 3, have, .. } if have == low), "{refused}");
-    let x = b.setup.encrypt_real(&[0.5], b.params().base_level());
+    let x = b.setup.encrypt_real_at(&[0.5], b.params().base_level());
     for bound in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let refused = b.bootstrapper.bootstrap_real(&b.ev, &x, bound).unwrap_err();
         assert!(matches!(refused, Error::Invalid(InvalidCircuit::Bound(_))), "{refused}");
@@ -211,7 +204,7 @@ fn misuse_is_an_error() {
         let why = |e| matches!(e, Error::Invalid(InvalidCircuit::Slots { have, max: 512 }) if have == slots);
         assert!(refused.is_some_and(why), "{slots} slots");
     }
-    let levelled = Setup::insecure(insecure_levelled_spec(10, 4));
+    let levelled = Setup::new(insecure(insecure_levelled_spec(10, 4)));
     let refused = Bootstrapper::new(&levelled.ctx, 16).err().unwrap();
     assert!(matches!(refused, Error::NoBootstrap { .. }), "{refused}");
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
@@ -224,10 +217,10 @@ fn same_bits_with_every_instruction_set_and_number_of_threads() {
         let params = Params::insecure(insecure_bootstrap_spec(9)).unwrap();
         let options = CpuOptions { threads, isa: Some(isa), ..CpuOptions::default() };
         let device = Cpu::with_options(params.rns().clone(), options).unwrap();
-        let setup = Setup::on(params, device);
+        let setup = Setup::new(Context::new(params, Arc::new(device)).unwrap());
         // A quarter of the slots: the sum of the sparse case takes part.
         let bootstrapper = Bootstrapper::new(&setup.ctx, 1 << 6).unwrap();
-        let x = setup.encrypt(&uniform_complex(1 << 6, 5), setup.ctx.params().base_level());
+        let x = setup.encrypt_at(&uniform_complex(1 << 6, 5), setup.ctx.params().base_level());
         let out = bootstrapper.bootstrap(&setup.evaluator(&bootstrapper.keys()), &x, 1.0).unwrap();
         assert_eq!(out.poly().basis(), setup.ctx.params().basis(out.level()), "limbs without a meaning");
         setup.ctx.device().download(out.poly().view()).unwrap()
@@ -243,7 +236,7 @@ fn same_bits_with_every_instruction_set_and_number_of_threads() {
 /// The preset of encrypted inference: 2^16, full slots, two threads.
 #[test]
 fn full_size() {
-    let setup = Setup::new(Params::try_from(N16_B13_S40).unwrap(), 2);
+    let setup = Setup::new(on_cpu(Params::try_from(N16_B13_S40).unwrap(), 2));
     let slots = setup.ctx.params().slots();
     let bootstrapper = Bootstrapper::new(&setup.ctx, slots).unwrap();
     let keys = bootstrapper.keys();
@@ -256,7 +249,7 @@ fn full_size() {
     let re = uniform(slots, 1);
     let z: Vec<_> =
         re.iter().zip(messages(slots)[5].1.iter()).map(|(re, im)| Complex64::new(*re, *im)).collect();
-    let x = b.setup.encrypt(&z, b.params().base_level());
+    let x = b.setup.encrypt_at(&z, b.params().base_level());
     let out = b.bootstrapper.bootstrap(&b.ev, &x, 1.0).unwrap();
     b.check("N = 2^16", &out, &z, 1.0);
 }

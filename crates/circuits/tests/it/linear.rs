@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use aegis_circuits::{Diagonals, Error, InvalidCircuit, LinearTransform, Result};
 use aegis_ckks::{KeyRequest, Level, insecure_levelled_spec};
+use aegis_testing::{Setup, distance, insecure, uniform_complex};
 use num_complex::Complex64;
-
-use crate::setup::{Setup, distance, uniform_complex};
 
 /// Random diagonals: every (output, input, index) has its own.
 struct Random {
@@ -71,7 +70,7 @@ fn block_matrices() {
         case(2, 1, (-4..3).collect(), 1, 8, Some(1)),
         case(2, 3, (0..9).collect(), 1, 8, Some(100)),
     ];
-    let s = Setup::insecure(insecure_levelled_spec(9, 2));
+    let s = Setup::new(insecure(insecure_levelled_spec(9, 2)));
     for (number, c) in cases.into_iter().enumerate() {
         let mut t = LinearTransform::new(c.inputs, c.outputs, c.indices.clone(), c.stride).unwrap();
         if let Some(n1) = c.n1 {
@@ -81,7 +80,7 @@ fn block_matrices() {
         let keys = t.keys(s.ctx.params(), Level(2));
         let ev = s.evaluator(&keys);
         let xs: Vec<_> = (0..c.inputs).map(|a| uniform_complex(s.ctx.params().slots(), a as u64)).collect();
-        let cts: Vec<_> = xs.iter().map(|x| s.encrypt(x, Level(2))).collect();
+        let cts: Vec<_> = xs.iter().map(|x| s.encrypt_at(x, Level(2))).collect();
         let out = t.apply(&ev, &cts, &d).unwrap();
 
         let counts = ev.counts();
@@ -104,13 +103,13 @@ fn block_matrices() {
 
 #[test]
 fn every_declared_key_is_needed() {
-    let s = Setup::insecure(insecure_levelled_spec(9, 1));
+    let s = Setup::new(insecure(insecure_levelled_spec(9, 1)));
     let t = LinearTransform::new(1, 1, -3..5, 1).unwrap().with_baby_steps(3);
     let keys = t.keys(s.ctx.params(), Level(1));
     let declared: BTreeMap<_, _> = keys.galois_maps().collect();
     assert_eq!(declared.len(), 4);
     let d = Random { period: 16, zero: None };
-    let x = [s.encrypt(&uniform_complex(16, 1), Level(1))];
+    let x = [s.encrypt_at(&uniform_complex(16, 1), Level(1))];
     for missing in declared.keys() {
         let kept = declared.iter().filter(|(map, _)| *map != missing);
         let request = kept.fold(KeyRequest::new(s.ctx.params().n()), |r, (map, l)| r.galois(*map, *l));
@@ -132,11 +131,11 @@ fn misuse_is_an_error() {
     let empty = |inputs, diagonals| InvalidCircuit::Empty { inputs, outputs: 1, diagonals };
     assert_eq!(refusal(LinearTransform::new(0, 1, [0], 1)), empty(0, 1));
     assert_eq!(refusal(LinearTransform::new(1, 1, [], 1)), empty(1, 0));
-    let s = Setup::insecure(insecure_levelled_spec(9, 2));
+    let s = Setup::new(insecure(insecure_levelled_spec(9, 2)));
     let t = LinearTransform::new(2, 1, [0], 1).unwrap();
     let ev = s.evaluator(&KeyRequest::new(s.ctx.params().n()));
     let d = Random { period: 1, zero: None };
-    let (high, low) = (s.encrypt_real(&[1.0], Level(2)), s.encrypt_real(&[1.0], Level(1)));
+    let (high, low) = (s.encrypt_real_at(&[1.0], Level(2)), s.encrypt_real_at(&[1.0], Level(1)));
     let refused = t.apply(&ev, std::slice::from_ref(&high), &d).unwrap_err();
     assert!(matches!(refused, Error::Invalid(InvalidCircuit::Inputs { have: 1, want: 2 })), "{refused}");
     let refused = t.apply(&ev, &[high.clone(), low], &d).unwrap_err();

@@ -2,5 +2,4 @@
 mod bootstrap;
 mod linear;
 mod polynomials;
-mod setup;
 mod trace;

@@ -4,17 +4,16 @@ use aegis_circuits::{
     Error, ErrorKind, InvalidCircuit, Polynomial, PolynomialCost, Result, chebyshev, goldschmidt,
 };
 use aegis_ckks::{Ciphertext, Evaluator, KeyPurpose, KeyRequest, Level, insecure_levelled_spec};
-
-use crate::setup::{Setup, complex, distance, uniform};
+use aegis_testing::{Setup, complex, distance, insecure, uniform};
 
 /// Rounding errors of a level are about `2^(0.9 log2 N - 40)`; every level at most quadruples what came before.
 const TOLERANCE: f64 = 1e-6;
 
 fn run(polynomial: &Polynomial, levels: u32, xs: &[f64]) -> (Ciphertext, Vec<f64>, Evaluator) {
-    let s = Setup::insecure(insecure_levelled_spec(10, levels));
+    let s = Setup::new(insecure(insecure_levelled_spec(10, levels)));
     let level = s.ctx.params().max_level();
     let ev = s.evaluator(&polynomial.keys(s.ctx.params(), level));
-    let out = polynomial.evaluate(&ev, &s.encrypt_real(xs, level)).unwrap();
+    let out = polynomial.evaluate(&ev, &s.encrypt_real_at(xs, level)).unwrap();
     let want: Vec<f64> = xs.iter().enumerate().map(|(slot, x)| polynomial.plain(*x, slot)).collect();
     let error = distance(&s.decrypt(&out), &complex(&want));
     assert!(error < TOLERANCE, "degree {}: off by {error:e}", polynomial.degree());
@@ -105,9 +104,9 @@ fn degenerate_polynomials() {
 
 #[test]
 fn a_missing_key_or_level_is_an_error() {
-    let s = Setup::insecure(insecure_levelled_spec(10, 3));
+    let s = Setup::new(insecure(insecure_levelled_spec(10, 3)));
     let cube = Polynomial::interpolate(|x| x * x * x, 3, (-1.0, 1.0)).unwrap();
-    let x = s.encrypt_real(&[0.5], Level(3));
+    let x = s.encrypt_real_at(&[0.5], Level(3));
     let without = s.evaluator(&KeyRequest::new(s.ctx.params().n()));
     let refused = cube.evaluate(&without, &x).unwrap_err();
     let missing = |e: &Error| {
@@ -135,10 +134,10 @@ fn the_inverse_takes_one_level_a_step() {
     }
     let xs: Vec<f64> = uniform(512, 8).into_iter().map(|x| 17.0 / 32.0 + 15.0 / 32.0 * x).collect();
     for steps in 0..=schedule.len() {
-        let s = Setup::insecure(insecure_levelled_spec(10, 6));
+        let s = Setup::new(insecure(insecure_levelled_spec(10, 6)));
         let level = Level(steps as u32);
         let ev = s.evaluator(&KeyRequest::new(s.ctx.params().n()).relinearize(level));
-        let out = goldschmidt::inverse(&ev, &s.encrypt_real(&xs, level), &schedule[..steps]).unwrap();
+        let out = goldschmidt::inverse(&ev, &s.encrypt_real_at(&xs, level), &schedule[..steps]).unwrap();
         let plain = |x: &f64| {
             let (mut a, mut b) = (1.0, *x);
             for k in &schedule[..steps] {

@@ -7,17 +7,18 @@ use aegis_ckks::{
     insecure_bootstrap_spec, insecure_levelled_spec,
 };
 use aegis_hal::{HostData, Kernel, Poly, Shape};
+use aegis_testing::{Setup, insecure, uniform_complex};
 use num_complex::Complex64;
 
-use crate::common::{SEED, Setup, context, random_values};
+use crate::SEED;
 
 #[test]
 fn slots_are_values_at_powers_of_five() {
     // Oracle: direct evaluation at zeta^(5^j).
-    let ctx = context(insecure_levelled_spec(5, 1));
+    let ctx = insecure(insecure_levelled_spec(5, 1));
     let n = ctx.params().n();
     for slots in [1, 2, 8, n / 2] {
-        let values = random_values(slots, SEED);
+        let values = uniform_complex(slots, SEED);
         let c = ctx.encoder().embed(&values, 1.0).unwrap();
         assert_eq!(c.len(), 2 * slots);
         let mut exponent = 1usize;
@@ -38,9 +39,9 @@ fn slots_are_values_at_powers_of_five() {
 
 #[test]
 fn encryption_round_trips_with_the_noise_of_the_theory() {
-    let t = Setup::new(insecure_levelled_spec(11, 3), |r, _| r);
+    let t = Setup::new(insecure(insecure_levelled_spec(11, 3)));
     let public = t.generator.public_key(&t.secret).unwrap();
-    let values = random_values(t.ctx.params().slots(), SEED);
+    let values = uniform_complex(t.ctx.params().slots(), SEED);
     let n = t.ctx.params().n() as f64;
     for level in 0..=3 {
         let plaintext = Plaintext::encode(&t.ctx, &values, 40f64.exp2(), Level(level)).unwrap();
@@ -100,7 +101,7 @@ fn rows(ctx: &Context, poly: &Poly) -> (Vec<Vec<u64>>, Vec<String>) {
 /// Both halves of everything public: a mask that is zero, constant, small or used twice would hide nothing.
 #[test]
 fn masks_and_keys_are_uniform() {
-    let t = Setup::new(insecure_bootstrap_spec(11), |r, _| {
+    let t = Setup::with_keys(insecure(insecure_bootstrap_spec(11)), |r, _| {
         r.relinearize(Level(4)).rotation(1, Level(3)).encapsulation()
     });
     let zero = Plaintext::encode(&t.ctx, &[Complex64::default()], 40f64.exp2(), Level(4)).unwrap();
@@ -129,7 +130,7 @@ fn masks_and_keys_are_uniform() {
 /// The test above can fail: on a zero, a constant and a small polynomial.
 #[test]
 fn polynomials_that_hide_nothing_are_suspect() {
-    let ctx = context(insecure_levelled_spec(11, 2));
+    let ctx = insecure(insecure_levelled_spec(11, 2));
     let n = ctx.params().n();
     let small: Vec<i64> = (0..n as i64).map(|i| i * i % 7 - 3).collect();
     let constant: Vec<i64> = (0..n).map(|i| if i == 0 { 1 << 45 } else { 0 }).collect();
@@ -144,10 +145,10 @@ fn polynomials_that_hide_nothing_are_suspect() {
 /// Every slot is the nearest multiple of `2^-bits`; noise far below half a step leaves no trace.
 #[test]
 fn rounded_decryption_lies_on_the_grid_and_hides_the_noise() {
-    let t = Setup::new(insecure_levelled_spec(8, 1), |r, _| r);
+    let t = Setup::new(insecure(insecure_levelled_spec(8, 1)));
     let step = 20f64.exp2();
     let round = |v: &Complex64| Complex64::new((v.re * step).round(), (v.im * step).round()) / step;
-    let a: Vec<_> = random_values(128, SEED).iter().map(round).collect();
+    let a: Vec<_> = uniform_complex(128, SEED).iter().map(round).collect();
     let (x, again) = (t.encrypt(&a), t.encrypt(&a));
     assert_ne!(t.decrypt(&x), t.decrypt(&again), "the noise shows");
     for ct in [&x, &again] {
@@ -169,24 +170,24 @@ fn rounded_decryption_lies_on_the_grid_and_hides_the_noise() {
 /// A slot of zero must not show the sign of its noise as `-0`: no rounding boundary is near it.
 #[test]
 fn a_rounded_zero_has_no_sign() {
-    let t = Setup::new(insecure_levelled_spec(8, 1), |r, _| r);
+    let t = Setup::new(insecure(insecure_levelled_spec(8, 1)));
     let rounded = t.secret.decrypt_rounded(&t.ctx, &t.encrypt(&[Complex64::default()]), 20).unwrap();
     assert!(rounded.iter().all(|v| v.re.to_bits() == 0 && v.im.to_bits() == 0), "{rounded:?}");
 }
 
 #[test]
 fn nothing_prints_a_secret() {
-    let t = Setup::new(insecure_levelled_spec(5, 1), |r, _| r);
+    let t = Setup::new(insecure(insecure_levelled_spec(5, 1)));
     let shown = format!("{:?} {:?}", t.secret, Seed::new([0xab; 32]));
     assert!(shown.contains("secret") && !shown.contains("171") && !shown.contains("-1"), "{shown}");
 }
 
 #[test]
 fn wrong_inputs_are_named() {
-    let t = Setup::new(insecure_levelled_spec(6, 2), |r, _| r);
+    let t = Setup::new(insecure(insecure_levelled_spec(6, 2)));
     let encode = |v: &[Complex64], level| Plaintext::encode(&t.ctx, v, 40f64.exp2(), Level(level));
     assert!(matches!(
-        encode(&random_values(3, SEED), 0),
+        encode(&uniform_complex(3, SEED), 0),
         Err(Error::Encoding(Unencodable::Length { have: 3, .. }))
     ));
     assert!(matches!(
@@ -197,9 +198,9 @@ fn wrong_inputs_are_named() {
         encode(&[Complex64::new(1e12, 0.0)], 0),
         Err(Error::Encoding(Unencodable::TooLarge { .. }))
     ));
-    assert!(matches!(encode(&random_values(4, SEED), 9), Err(Error::LevelTooHigh { .. })));
+    assert!(matches!(encode(&uniform_complex(4, SEED), 9), Err(Error::LevelTooHigh { .. })));
 
-    let ct = t.encrypt(&random_values(32, SEED));
+    let ct = t.encrypt(&uniform_complex(32, SEED));
     let other = KeyGenerator::new(&t.ctx, Seed::new([8; 32])).secret_key();
     assert!(matches!(other.decrypt(&t.ctx, &ct), Err(Error::ForeignKey { .. })));
     let wrong_ring = Params::insecure(insecure_levelled_spec(7, 2)).unwrap();
@@ -213,7 +214,7 @@ fn a_shipped_preset_encrypts() {
     let ctx = aegis_ckks::Context::new(params, device).unwrap();
     let generator = KeyGenerator::new(&ctx, Seed::from_os().unwrap());
     let secret = generator.secret_key();
-    let values = random_values(ctx.params().slots(), SEED);
+    let values = uniform_complex(ctx.params().slots(), SEED);
     let top = ctx.params().fresh_level();
     let plaintext = Plaintext::encode(&ctx, &values, ctx.params().scale(top), top).unwrap();
     let ct =

@@ -6,14 +6,15 @@ use aegis_ckks::{
 };
 
 use aegis_ring::Galois;
+use aegis_testing::{Setup, insecure, uniform_complex};
 use num_complex::Complex64;
 
-use crate::common::{SEED, Setup, random_values};
+use crate::SEED;
 
 const LOG_N: u32 = 10;
 
 fn setup() -> Setup {
-    Setup::new(insecure_levelled_spec(LOG_N, 6), |r, _| {
+    Setup::with_keys(insecure(insecure_levelled_spec(LOG_N, 6)), |r, _| {
         let top = Level(6);
         r.relinearize(top).rotation(1, top).rotation(-3, top).rotation(4, Level(2)).conjugation(top)
     })
@@ -30,7 +31,7 @@ fn residues(t: &Setup, ct: &Ciphertext) -> Vec<u64> {
 #[test]
 fn sums_and_products_at_every_level() {
     let t = setup();
-    let (a, b) = (random_values(512, SEED), random_values(512, SEED + 1));
+    let (a, b) = (uniform_complex(512, SEED), uniform_complex(512, SEED + 1));
     for level in 1..=6 {
         let level = Level(level);
         let tol = t.rounding(t.ctx.params().scale(level));
@@ -62,7 +63,7 @@ fn sums_and_products_at_every_level() {
 #[test]
 fn operands_of_different_levels_meet_at_the_lower_one() {
     let t = setup();
-    let (a, b) = (random_values(512, SEED), random_values(512, SEED + 1));
+    let (a, b) = (uniform_complex(512, SEED), uniform_complex(512, SEED + 1));
     for (high, low) in [(6, 5), (6, 2), (4, 0)] {
         let (x, y) = (t.encrypt_at(&a, Level(high)), t.encrypt_at(&b, Level(low)));
         let tol = t.rounding(t.ctx.params().scale(Level(low)));
@@ -83,10 +84,10 @@ fn operands_of_different_levels_meet_at_the_lower_one() {
 #[test]
 fn periodic_plaintexts_multiply_like_full_ones() {
     let t = setup();
-    let a = random_values(512, SEED);
+    let a = uniform_complex(512, SEED);
     let x = t.encrypt(&a);
     for period in [1, 4, 64] {
-        let p = random_values(period, SEED + 2);
+        let p = uniform_complex(period, SEED + 2);
         let want: Vec<_> = a.iter().enumerate().map(|(j, a)| a * p[j % period]).collect();
         let plain = Plaintext::encode(&t.ctx, &p, x.scale(), x.level()).unwrap();
         assert_eq!(plain.poly().shape().n(), 2 * period, "stored compactly");
@@ -100,7 +101,7 @@ fn periodic_plaintexts_multiply_like_full_ones() {
 #[test]
 fn sums_of_products_relinearize_once() {
     let t = setup();
-    let v: Vec<_> = (0..6).map(|i| random_values(512, SEED + i)).collect();
+    let v: Vec<_> = (0..6).map(|i| uniform_complex(512, SEED + i)).collect();
     let c: Vec<Ciphertext> = v.iter().map(|v| t.encrypt(v)).collect();
     let before = t.ev.counts();
     let mut product = t.ev.mul_no_relin(&c[0], &c[1]).unwrap();
@@ -122,7 +123,7 @@ fn sums_of_products_relinearize_once() {
 #[test]
 fn weighted_sums_in_place() {
     let t = setup();
-    let (a, b) = (random_values(512, SEED), random_values(512, SEED + 1));
+    let (a, b) = (uniform_complex(512, SEED), uniform_complex(512, SEED + 1));
     let (x, y) = (t.encrypt(&a), t.encrypt(&b));
     let mut sum = t.ev.mul_scalar(&x, 0.25, 40f64.exp2()).unwrap();
     t.ev.mul_scalar_accumulate(&mut sum, &y, -1.5, 40f64.exp2()).unwrap();
@@ -133,7 +134,7 @@ fn weighted_sums_in_place() {
 #[test]
 fn rotations_single_hoisted_and_doubly_hoisted_agree_with_the_slots() {
     let t = setup();
-    let a = random_values(512, SEED);
+    let a = uniform_complex(512, SEED);
     let rotated =
         |k: i64| -> Vec<_> { (0..512).map(|j| a[(j as i64 + k).rem_euclid(512) as usize]).collect() };
     for level in [Level(6), Level(2), Level(0)] {
@@ -159,7 +160,7 @@ fn rotations_single_hoisted_and_doubly_hoisted_agree_with_the_slots() {
 #[test]
 fn products_without_rescale_multiply_the_scales() {
     let t = setup();
-    let (a, b) = (random_values(512, SEED), random_values(512, SEED + 1));
+    let (a, b) = (uniform_complex(512, SEED), uniform_complex(512, SEED + 1));
     for (one, other) in [(6, 6), (5, 3), (1, 4), (2, 2)] {
         let (x, y) = (t.encrypt_at(&a, Level(one)), t.encrypt_at(&b, Level(other)));
         let tol = 2.0 * t.rounding(x.scale().min(y.scale()));
@@ -176,7 +177,8 @@ fn products_without_rescale_multiply_the_scales() {
 #[test]
 fn terms_and_constants_join_a_product_before_its_relinearization() {
     let t = setup();
-    let (a, b, z) = (random_values(512, SEED), random_values(512, SEED + 1), random_values(512, SEED + 2));
+    let (a, b, z) =
+        (uniform_complex(512, SEED), uniform_complex(512, SEED + 1), uniform_complex(512, SEED + 2));
     let (x, y) = (t.encrypt_at(&a, Level(6)), t.encrypt_at(&b, Level(4)));
     let scale = x.scale() * y.scale();
     let plain = Plaintext::encode(&t.ctx, &z, scale, Level(5)).unwrap();
@@ -207,7 +209,7 @@ fn terms_and_constants_join_a_product_before_its_relinearization() {
 #[test]
 fn constants_and_adjustments_reach_the_scale_asked_for() {
     let t = setup();
-    let a = random_values(512, SEED);
+    let a = uniform_complex(512, SEED);
     let scaled = |c: f64| -> Vec<_> { a.iter().map(|a| a * c).collect() };
     for level in (1..=6).map(Level) {
         let x = t.encrypt_at(&a, level);
@@ -242,7 +244,7 @@ fn constants_and_adjustments_reach_the_scale_asked_for() {
 #[test]
 fn adjusting_never_loses_the_value() {
     let t = setup();
-    let a = random_values(512, SEED);
+    let a = uniform_complex(512, SEED);
     let x = t.encrypt_at(&a, Level(6));
     let wide = t.ev.mul_scalar(&x, 1.0, 40f64.exp2()).unwrap();
     for scale in [38f64.exp2(), 39.5f64.exp2(), 40f64.exp2()] {
@@ -256,7 +258,7 @@ fn adjusting_never_loses_the_value() {
 #[test]
 fn sums_of_many_meet_at_the_lowest_level_and_spare_their_terms() {
     let t = setup();
-    let v: Vec<_> = (0..5).map(|i| random_values(512, SEED + i)).collect();
+    let v: Vec<_> = (0..5).map(|i| uniform_complex(512, SEED + i)).collect();
     assert!(t.ev.sum_all(&[]).unwrap().is_none());
     for levels in [vec![4], vec![6; 5], vec![6, 3, 5], vec![2, 6, 6, 2, 4]] {
         let terms: Vec<_> = levels.iter().zip(&v).map(|(l, v)| t.encrypt_at(v, Level(*l))).collect();
@@ -288,18 +290,19 @@ fn sums_of_many_meet_at_the_lowest_level_and_spare_their_terms() {
 #[test]
 fn extended_sums_share_one_division() {
     let levelled = setup();
-    let bootstrap =
-        Setup::new(insecure_bootstrap_spec(LOG_N), |r, _| r.rotation(1, Level(18)).rotation(-3, Level(18)));
+    let bootstrap = Setup::with_keys(insecure(insecure_bootstrap_spec(LOG_N)), |r, _| {
+        r.rotation(1, Level(18)).rotation(-3, Level(18))
+    });
     assert_eq!(bootstrap.ctx.params().dropped(Level(18)).len(), 2);
     for (t, level) in
         [(&levelled, Level(6)), (&levelled, Level(1)), (&bootstrap, Level(18)), (&bootstrap, Level(4))]
     {
-        let a = random_values(512, SEED);
+        let a = uniform_complex(512, SEED);
         let x = t.encrypt_at(&a, level);
         let turns = [0, 1, -3];
         let maps = turns.map(|steps| Galois::rotation(steps, t.ctx.params().n()));
         let run = t.ev.rotate_all_extended(std::slice::from_ref(&x), &maps).unwrap();
-        let weights = [5, 6, 7].map(|i| random_values(512, SEED + i));
+        let weights = [5, 6, 7].map(|i| uniform_complex(512, SEED + i));
         let vectors = weights.iter().map(|p| Ok::<_, Error>(Some(p.clone())));
         let encoded = Weights::encode(&t.ctx, (level, 40f64.exp2()), (3, 512), vectors).unwrap();
         let (mut want, mut want_weighted) =
@@ -339,8 +342,8 @@ fn extended_sums_share_one_division() {
 /// A rescale divides by all limbs of its level.
 #[test]
 fn levels_of_two_limbs_rescale_by_both() {
-    let t = Setup::new(insecure_bootstrap_spec(LOG_N), |r, _| r.relinearize(Level(18)));
-    let (a, level) = (random_values(512, SEED), Level(18));
+    let t = Setup::with_keys(insecure(insecure_bootstrap_spec(LOG_N)), |r, _| r.relinearize(Level(18)));
+    let (a, level) = (uniform_complex(512, SEED), Level(18));
     let x = t.encrypt_at(&a, level);
     let factor = t.ctx.params().rescale_factor(level);
     assert!((factor.log2() - 56.0).abs() < 1e-3);
@@ -364,8 +367,8 @@ fn levels_of_two_limbs_rescale_by_both() {
 fn galois_maps_compose_in_one_key_switch() {
     let n = 1 << LOG_N;
     let map = Galois::rotation(1, n).then(Galois::conjugation(n), n);
-    let t = Setup::new(insecure_levelled_spec(LOG_N, 6), |r, _| r.galois(map, Level(4)));
-    let a = random_values(512, SEED);
+    let t = Setup::with_keys(insecure(insecure_levelled_spec(LOG_N, 6)), |r, _| r.galois(map, Level(4)));
+    let a = uniform_complex(512, SEED);
     for level in [Level(4), Level(0)] {
         let x = t.encrypt_at(&a, level);
         let before = t.ev.counts();
@@ -385,8 +388,8 @@ fn galois_maps_compose_in_one_key_switch() {
 fn raising_the_modulus_adds_small_multiples_of_q0() {
     let spec = insecure_bootstrap_spec(LOG_N);
     let range = f64::from(spec.bootstrap.as_ref().unwrap().range);
-    let t = Setup::new(spec, |r, _| r.encapsulation());
-    let a = random_values(512, SEED);
+    let t = Setup::with_keys(insecure(spec), |r, _| r.encapsulation());
+    let a = uniform_complex(512, SEED);
     let x = t.encrypt_at(&a, Level(0));
     let raised = t.ev.mod_raise(&x).unwrap();
     assert_eq!(raised.level(), t.ctx.params().max_level());
@@ -410,7 +413,7 @@ fn raising_the_modulus_adds_small_multiples_of_q0() {
 #[test]
 fn misuse_is_named() {
     let t = setup();
-    let a = random_values(512, SEED);
+    let a = uniform_complex(512, SEED);
     let x = t.encrypt(&a);
     let n = t.ctx.params().n();
     assert!(matches!(t.ev.rotate(&x, 2), Err(Error::MissingKey { .. })));
@@ -426,7 +429,7 @@ fn misuse_is_named() {
     ));
     let hoisted = t.ev.hoist(&bottom).unwrap();
     assert!(t.ev.rotate_hoisted(&x, &hoisted, Galois::rotation(1, n)).is_err());
-    let stranger = Setup::new(insecure_levelled_spec(LOG_N, 6), |r, _| r);
+    let stranger = Setup::new(insecure(insecure_levelled_spec(LOG_N, 6)));
     assert_eq!(stranger.secret.id(), t.secret.id(), "the same seed gives the same keys");
     let other = aegis_ckks::KeyGenerator::new(&t.ctx, aegis_ckks::Seed::new([1; 32])).secret_key();
     let plain = Plaintext::encode(&t.ctx, &a, x.scale(), Level(6)).unwrap();

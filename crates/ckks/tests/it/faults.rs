@@ -8,9 +8,10 @@ use aegis_ckks::{
 };
 use aegis_hal::Poly;
 use aegis_ring::{Modulus, NttTable};
+use aegis_testing::{Setup, insecure, uniform_complex};
 use num_complex::Complex64;
 
-use crate::common::{SEED, Setup, context, random_values};
+use crate::SEED;
 
 const LOG_N: u32 = 6;
 
@@ -49,7 +50,7 @@ fn difference(q: u64, a: &[u64], b: &[u64]) -> Vec<u64> {
 /// Two public keys for one purpose under one seed: with equal secrets and errors, `b - b' = -(a - a') s`.
 #[test]
 fn one_key_seed_under_two_parameter_sets_publishes_no_secret() {
-    let contexts = [3, 4].map(|levels| context(insecure_levelled_spec(LOG_N, levels)));
+    let contexts = [3, 4].map(|levels| insecure(insecure_levelled_spec(LOG_N, levels)));
     let secrets = contexts.each_ref().map(|c| KeyGenerator::new(c, Seed::new([7; 32])).secret_key());
     assert_ne!(secrets[0].id(), secrets[1].id());
     let shared = contexts[0].params().special().limbs()[0];
@@ -69,7 +70,7 @@ fn one_key_seed_under_two_parameter_sets_publishes_no_secret() {
 /// `b' - b = a (s - s')`.
 #[test]
 fn a_generator_with_a_foreign_secret_key_shares_no_randomness() {
-    let ctx = context(insecure_levelled_spec(LOG_N, 3));
+    let ctx = insecure(insecure_levelled_spec(LOG_N, 3));
     let generators = [7, 8].map(|n| KeyGenerator::new(&ctx, Seed::new([n; 32])));
     let secrets = generators.each_ref().map(KeyGenerator::secret_key);
     let keys = secrets.each_ref().map(|s| generators[0].public_key(s).unwrap());
@@ -88,7 +89,7 @@ fn encrypt(ctx: &Context, secret: &SecretKey, value: f64, level: u32, seed: &See
 /// their difference, and two levels the same mask.
 #[test]
 fn one_encryption_seed_shares_nothing_across_keys_messages_and_levels() {
-    let ctx = context(insecure_levelled_spec(LOG_N, 3));
+    let ctx = insecure(insecure_levelled_spec(LOG_N, 3));
     let secret = |n| KeyGenerator::new(&ctx, Seed::new([n; 32])).secret_key();
     let (secrets, seed) = ([7, 8].map(secret), Seed::new([9; 32]));
     let cts = [
@@ -117,7 +118,7 @@ fn one_encryption_seed_shares_nothing_across_keys_messages_and_levels() {
 /// As above for the public key, where equal `u` and `e1` show in `c1`.
 #[test]
 fn one_seed_for_a_public_key_shares_nothing_across_keys_messages_and_levels() {
-    let ctx = context(insecure_levelled_spec(LOG_N, 3));
+    let ctx = insecure(insecure_levelled_spec(LOG_N, 3));
     let generators = [7, 8].map(|n| KeyGenerator::new(&ctx, Seed::new([n; 32])));
     let keys = generators.each_ref().map(|g| g.public_key(&g.secret_key()).unwrap());
     let encrypt = |key: usize, value: f64, level| {
@@ -138,7 +139,7 @@ fn one_seed_for_a_public_key_shares_nothing_across_keys_messages_and_levels() {
 /// randomness depends on the secret, so that its derivation needs what it would reveal: no public derivation gives `a`.
 #[test]
 fn an_encryption_seed_and_a_guessed_text_do_not_give_the_secret() {
-    let ctx = context(insecure_levelled_spec(LOG_N, 3));
+    let ctx = insecure(insecure_levelled_spec(LOG_N, 3));
     let secret = KeyGenerator::new(&ctx, Seed::new([7; 32])).secret_key();
     let attacker = KeyGenerator::new(&ctx, Seed::new([1; 32])).secret_key();
     let (seed, q) = (Seed::new([9; 32]), ctx.params().base_modulus());
@@ -152,7 +153,7 @@ fn an_encryption_seed_and_a_guessed_text_do_not_give_the_secret() {
 /// 3000 at level 0 decrypted to -72 in silence: the modulus there has 50 bits, the message 51.5.
 #[test]
 fn a_message_beyond_the_modulus_of_its_level_is_refused() {
-    let t = Setup::new(insecure_levelled_spec(LOG_N, 3), |r, _| r.relinearize(Level(3)));
+    let t = Setup::with_keys(insecure(insecure_levelled_spec(LOG_N, 3)), |r, _| r.relinearize(Level(3)));
     let encode = |value: f64, level| Plaintext::encode_real(&t.ctx, &[value], 40f64.exp2(), Level(level));
     assert!(matches!(encode(3000.0, 0), Err(Error::ModulusTooSmall { .. })));
     assert!(matches!(encode(-3000.0, 0), Err(Error::ModulusTooSmall { .. })));
@@ -161,7 +162,7 @@ fn a_message_beyond_the_modulus_of_its_level_is_refused() {
         assert!((t.decrypt(&ct)[0].re - value).abs() < 1e-6, "{value} at level {level}");
     }
 
-    let low = t.encrypt_at(&random_values(32, SEED), Level(0));
+    let low = t.encrypt_at(&uniform_complex(32, SEED), Level(0));
     for (op, result) in [
         ("add_scalar", t.ev.add_scalar(&low, 3000.0)),
         ("mul", t.ev.mul(&low, &low)),
@@ -180,8 +181,8 @@ fn a_message_beyond_the_modulus_of_its_level_is_refused() {
 /// A scale of zero made every value NaN.
 #[test]
 fn a_scale_that_is_none_is_refused() {
-    let t = Setup::new(insecure_levelled_spec(LOG_N, 3), |r, _| r);
-    let x = t.encrypt(&random_values(32, SEED));
+    let t = Setup::new(insecure(insecure_levelled_spec(LOG_N, 3)));
+    let x = t.encrypt(&uniform_complex(32, SEED));
     for scale in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let encoded = Plaintext::encode_real(&t.ctx, &[1.0], scale, Level(3));
         assert!(matches!(encoded, Err(Error::InvalidScale { .. })), "encode at {scale}: {encoded:?}");
@@ -199,8 +200,8 @@ fn a_scale_that_is_none_is_refused() {
 /// With 52 bits and more the exact value came back, noise and all.
 #[test]
 fn a_rounding_that_hides_nothing_is_refused() {
-    let t = Setup::new(insecure_levelled_spec(8, 1), |r, _| r);
-    let x = t.encrypt(&random_values(128, SEED));
+    let t = Setup::new(insecure(insecure_levelled_spec(8, 1)));
+    let x = t.encrypt(&uniform_complex(128, SEED));
     // 6 * 3.19 * 2^4 / 2^40 = 2^-31.7.
     assert_eq!(SecretKey::finest_rounding(&t.ctx, &x), 31);
     for bits in [32, 40, 52, 300, 1024, u32::MAX] {
@@ -214,7 +215,7 @@ fn a_rounding_that_hides_nothing_is_refused() {
 /// The identity of a key belongs to its coefficients and its parameters: no other key can take it.
 #[test]
 fn a_secret_key_is_bound_to_its_identity_and_parameters() {
-    let contexts = [3, 4].map(|levels| context(insecure_levelled_spec(LOG_N, levels)));
+    let contexts = [3, 4].map(|levels| insecure(insecure_levelled_spec(LOG_N, levels)));
     let generators = contexts.each_ref().map(|c| KeyGenerator::new(c, Seed::new([7; 32])));
     let secret = generators[0].secret_key();
     let request = KeyRequest::new(contexts[1].params().n()).relinearize(Level(1));
@@ -241,7 +242,7 @@ fn a_secret_key_is_bound_to_its_identity_and_parameters() {
 /// anything is made for it, and a file that promises more than it holds is refused.
 #[test]
 fn a_file_of_evaluation_keys_is_measured_before_it_is_read() {
-    let t = Setup::new(insecure_bootstrap_spec(LOG_N), |r, params| {
+    let t = Setup::with_keys(insecure(insecure_bootstrap_spec(LOG_N)), |r, params| {
         r.relinearize(params.max_level()).rotation(1, Level(2)).conjugation(Level(0)).encapsulation()
     });
     let (params, keys) = (t.ctx.params(), t.ev.keys());

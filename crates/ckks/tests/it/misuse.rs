@@ -8,22 +8,23 @@ use aegis_ckks::{
     insecure_levelled_spec,
 };
 use aegis_ring::Galois;
+use aegis_testing::{Setup, insecure, uniform_complex};
 use num_complex::Complex64;
 
-use crate::common::{SEED, Setup, random_values};
+use crate::SEED;
 
 const TOP: Level = Level(3);
 
 /// Keys for products and one rotation at the top, for another rotation up to level 1.
 fn setup() -> Setup {
-    Setup::new(insecure_levelled_spec(6, TOP.0), |r, _| {
+    Setup::with_keys(insecure(insecure_levelled_spec(6, TOP.0)), |r, _| {
         r.relinearize(TOP).rotation(1, TOP).rotation(4, Level(1)).conjugation(TOP)
     })
 }
 
 /// One row of weights for `terms` extended ciphertexts.
 fn weights(t: &Setup, level: Level, terms: usize) -> Weights {
-    let vectors = (0..terms).map(|i| Ok::<_, Error>(Some(random_values(32, SEED + i as u64))));
+    let vectors = (0..terms).map(|i| Ok::<_, Error>(Some(uniform_complex(32, SEED + i as u64))));
     Weights::encode(&t.ctx, (level, 40f64.exp2()), (terms, 32), vectors).unwrap()
 }
 
@@ -35,7 +36,7 @@ fn all_fail(cases: Vec<(&str, Result<()>)>, expected: impl Fn(&Error) -> bool) {
 }
 
 fn plain(t: &Setup, scale: f64, level: Level) -> Plaintext {
-    Plaintext::encode(&t.ctx, &random_values(32, SEED), scale, level).unwrap()
+    Plaintext::encode(&t.ctx, &uniform_complex(32, SEED), scale, level).unwrap()
 }
 
 /// `x` without a rotation, which needs no key.
@@ -47,7 +48,7 @@ fn extended(ev: &Evaluator, x: &Ciphertext) -> Extended {
 #[test]
 fn unequal_scales_at_one_level() {
     let t = setup();
-    let a = random_values(32, SEED);
+    let a = uniform_complex(32, SEED);
     let x = t.encrypt(&a);
     // Twice the tolerance of a scale: already refused.
     for factor in [4.0, 0.5, 1.0 + 2e-12] {
@@ -84,7 +85,7 @@ fn unequal_scales_at_one_level() {
 #[test]
 fn levels_too_low_and_too_high() {
     let t = setup();
-    let x = t.encrypt(&random_values(32, SEED));
+    let x = t.encrypt(&uniform_complex(32, SEED));
     let low = t.ev.drop_to(&x, Level(0)).unwrap();
     // The base limb has no room for the product of two canonical scales.
     let narrow = t.ev.reinterpret(&low, 1.0).unwrap();
@@ -114,7 +115,7 @@ fn levels_too_low_and_too_high() {
     ];
     all_fail(cases, |e| matches!(e, Error::LevelTooLow { need: TOP, have: Level(0), .. }));
 
-    let boot = Setup::new(insecure_bootstrap_spec(6), |r, _| r.encapsulation());
+    let boot = Setup::with_keys(insecure(insecure_bootstrap_spec(6)), |r, _| r.encapsulation());
     let fresh = boot.ctx.params().fresh_level();
     let above = Level(fresh.0 + 1);
     let public = boot.generator.public_key(&boot.secret).unwrap();
@@ -130,8 +131,8 @@ fn levels_too_low_and_too_high() {
 fn missing_keys() {
     let t = setup();
     let n = t.ctx.params().n();
-    let bare = Setup::new(insecure_levelled_spec(6, TOP.0), |r, _| r.relinearize(Level(1)));
-    let (x, y) = (t.encrypt(&random_values(32, SEED)), bare.encrypt(&random_values(32, SEED)));
+    let bare = Setup::with_keys(insecure(insecure_levelled_spec(6, TOP.0)), |r, _| r.relinearize(Level(1)));
+    let (x, y) = (t.encrypt(&uniform_complex(32, SEED)), bare.encrypt(&uniform_complex(32, SEED)));
     let product = || bare.ev.mul_no_relin(&y, &y).unwrap();
     let cases = vec![
         ("mul", bare.ev.mul(&y, &y).map(drop)),
@@ -165,8 +166,8 @@ fn missing_keys() {
     let what = KeyPurpose::RotationAndConjugation(-3);
     assert!(matches!(bare.ev.apply_galois(&y, both), Err(Error::MissingKey { what: w, .. }) if w == what));
 
-    let boot = Setup::new(insecure_bootstrap_spec(6), |r, _| r);
-    let refused = boot.ev.mod_raise(&boot.encrypt_at(&random_values(32, SEED), Level(0)));
+    let boot = Setup::new(insecure(insecure_bootstrap_spec(6)));
+    let refused = boot.ev.mod_raise(&boot.encrypt_at(&uniform_complex(32, SEED), Level(0)));
     assert!(matches!(refused, Err(Error::MissingKey { what: KeyPurpose::Encapsulation, .. })));
     let asked = t.generator.evaluation_keys(&t.secret, &KeyRequest::new(n).encapsulation());
     assert!(matches!(asked, Err(Error::NoBootstrapping { .. })));
@@ -177,7 +178,7 @@ fn missing_keys() {
 #[test]
 fn a_missing_rotation_is_named_in_steps() {
     let t = setup();
-    let x = t.encrypt(&random_values(32, SEED));
+    let x = t.encrypt(&uniform_complex(32, SEED));
     let refused = t.ev.rotate(&x, 3).unwrap_err();
     assert_eq!(
         refused.to_string(),
@@ -215,7 +216,7 @@ fn stranger(t: &Setup) -> (Ciphertext, Evaluator) {
 fn ciphertexts_of_another_key() {
     let t = setup();
     let (n, ev) = (t.ctx.params().n(), &t.ev);
-    let (x, (f, others)) = (t.encrypt(&random_values(32, SEED)), stranger(&t));
+    let (x, (f, others)) = (t.encrypt(&uniform_complex(32, SEED)), stranger(&t));
     let (foreign, mut own) = (extended(&others, &f), extended(ev, &x));
     let matrix = weights(&t, TOP, 1);
     let (mut sum, mut foreign_sum) = (x.clone(), f.clone());
@@ -272,7 +273,7 @@ fn ciphertexts_of_another_key() {
 #[test]
 fn products_of_another_key() {
     let t = setup();
-    let (x, (f, theirs)) = (t.encrypt(&random_values(32, SEED)), stranger(&t));
+    let (x, (f, theirs)) = (t.encrypt(&uniform_complex(32, SEED)), stranger(&t));
     let foreign = || theirs.mul_no_relin(&f, &f).unwrap();
     let cases = vec![
         ("relinearize", t.ev.relinearize(foreign()).map(drop)),
@@ -289,7 +290,7 @@ fn products_of_another_key() {
 #[test]
 fn operands_that_do_not_reach_or_fit() {
     let t = setup();
-    let x = t.encrypt(&random_values(32, SEED));
+    let x = t.encrypt(&uniform_complex(32, SEED));
     let p = plain(&t, x.scale(), Level(1));
     let cases = vec![
         ("add_plain", t.ev.add_plain(&x, &p).map(drop)),
@@ -316,7 +317,7 @@ fn operands_that_do_not_reach_or_fit() {
 #[test]
 fn extended_operands_that_do_not_fit() {
     let t = setup();
-    let x = t.encrypt(&random_values(32, SEED));
+    let x = t.encrypt(&uniform_complex(32, SEED));
     let low = t.ev.drop_to(&x, Level(1)).unwrap();
     let maps = [Galois::IDENTITY, Galois::rotation(1, t.ctx.params().n())];
     let run = t.ev.rotate_all_extended(std::slice::from_ref(&x), &maps).unwrap();
@@ -348,7 +349,7 @@ fn extended_operands_that_do_not_fit() {
     let above = Level(u32::MAX);
     let request = KeyRequest::new(t.ctx.params().n()).relinearize(above);
     assert!(matches!(t.generator.evaluation_keys(&t.secret, &request), Err(Error::LevelTooHigh { .. })));
-    let short = [Ok::<_, Error>(Some(random_values(16, SEED)))];
+    let short = [Ok::<_, Error>(Some(uniform_complex(16, SEED)))];
     assert!(matches!(
         Weights::encode(&t.ctx, (TOP, 1.0), (1, 32), short),
         Err(Error::Encoding(Unencodable::Period { .. }))
@@ -359,7 +360,7 @@ fn extended_operands_that_do_not_fit() {
 
 /// A run of two.
 fn extended_pair(t: &Setup, run: &Extended) -> Extended {
-    let rows = (0..4).map(|i| Ok::<_, Error>(Some(random_values(32, SEED + i))));
+    let rows = (0..4).map(|i| Ok::<_, Error>(Some(uniform_complex(32, SEED + i))));
     let two = Weights::encode(&t.ctx, (run.level(), 1.0), (run.count(), 32), rows).unwrap();
     t.ev.weighted_sums(&two, run, None).unwrap()
 }

@@ -7,12 +7,15 @@ use aegis_ckks::{
     InvalidFile, KeyRequest, Level, Levels, PRESETS, Params, ParamsSpec, PublicKey, SecretKey, file_kind,
     insecure_bootstrap_spec, insecure_levelled_spec, read_spec,
 };
+use aegis_testing::{Setup, insecure, uniform_complex};
 use proptest::prelude::*;
 
-use crate::common::{SEED, Setup, context, random_values};
+use crate::SEED;
 
 fn setup() -> Setup {
-    Setup::new(insecure_levelled_spec(6, 3), |r, _| r.relinearize(Level(3)).rotation(1, Level(2)))
+    Setup::with_keys(insecure(insecure_levelled_spec(6, 3)), |r, _| {
+        r.relinearize(Level(3)).rotation(1, Level(2))
+    })
 }
 
 fn bytes(write: impl FnOnce(&mut Vec<u8>) -> aegis_ckks::Result<()>) -> Vec<u8> {
@@ -24,7 +27,7 @@ fn bytes(write: impl FnOnce(&mut Vec<u8>) -> aegis_ckks::Result<()>) -> Vec<u8> 
 #[test]
 fn everything_round_trips() {
     let t = setup();
-    let a = random_values(32, SEED);
+    let a = uniform_complex(32, SEED);
     let x = t.encrypt(&a);
     let secret = SecretKey::read(&t.ctx, &bytes(|w| t.secret.write(&t.ctx, w))[..]).unwrap();
     let keys = EvaluationKeys::read(&t.ctx, &bytes(|w| t.ev.keys().write(&t.ctx, w))[..]).unwrap();
@@ -70,9 +73,9 @@ fn parameters_round_trip_and_are_checked_anew() {
 
 #[test]
 fn bootstrapping_keys_round_trip() {
-    let t = Setup::new(insecure_bootstrap_spec(6), |r, _| r.encapsulation());
+    let t = Setup::with_keys(insecure(insecure_bootstrap_spec(6)), |r, _| r.encapsulation());
     let keys = EvaluationKeys::read(&t.ctx, &bytes(|w| t.ev.keys().write(&t.ctx, w))[..]).unwrap();
-    let x = t.encrypt_at(&random_values(32, SEED), Level(0));
+    let x = t.encrypt_at(&uniform_complex(32, SEED), Level(0));
     let raise = |ev: &Evaluator| t.ctx.device().download(ev.mod_raise(&x).unwrap().poly().view()).unwrap();
     assert_eq!(raise(&Evaluator::new(&t.ctx, Arc::new(keys))), raise(&t.ev));
 }
@@ -80,12 +83,12 @@ fn bootstrapping_keys_round_trip() {
 #[test]
 fn files_of_another_kind_preset_or_version_are_refused() {
     let t = setup();
-    let file = bytes(|w| t.encrypt(&random_values(32, SEED)).write(&t.ctx, w));
+    let file = bytes(|w| t.encrypt(&uniform_complex(32, SEED)).write(&t.ctx, w));
     let fault = |r: aegis_ckks::Result<Ciphertext>| match r {
         Err(Error::Format { fault, .. }) => fault,
         other => panic!("{other:?}"),
     };
-    let other = context(insecure_levelled_spec(6, 2));
+    let other = insecure(insecure_levelled_spec(6, 2));
     let refused = Ciphertext::read(&other, &file[..]).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::KeySet);
     assert!(
@@ -124,7 +127,7 @@ static FILES: LazyLock<Files> = LazyLock::new(|| {
         bytes(|w| t.secret.write(&t.ctx, w)),
         bytes(|w| public.write(&t.ctx, w)),
         bytes(|w| t.ev.keys().write(&t.ctx, w)),
-        bytes(|w| t.encrypt(&random_values(32, SEED)).write(&t.ctx, w)),
+        bytes(|w| t.encrypt(&uniform_complex(32, SEED)).write(&t.ctx, w)),
     ];
     Files { ctx: t.ctx, files }
 });
@@ -189,7 +192,7 @@ fn resealed(mut body: Vec<u8>) -> Vec<u8> {
 /// A key at the wrong end of the chain would serve no bootstrap: refused when read, not in the middle of one.
 #[test]
 fn encapsulation_keys_of_the_wrong_level_are_refused() {
-    let t = Setup::new(insecure_bootstrap_spec(6), |r, _| r.encapsulation());
+    let t = Setup::with_keys(insecure(insecure_bootstrap_spec(6)), |r, _| r.encapsulation());
     let top = t.ctx.params().max_level();
     let file = bytes(|w| t.ev.keys().write(&t.ctx, w));
     let body = &file[..file.len() - 32];

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aegis_ckks::{
-    Ciphertext, Context, Evaluator, KeyGenerator, KeyRequest, Level, Params, ParamsSpec, Plaintext, Seed,
+    Ciphertext, Evaluator, KeyGenerator, KeyRequest, Level, ParamsSpec, Plaintext, Seed,
     insecure_bootstrap_spec, insecure_levelled_spec,
 };
 use aegis_hal::Trace;
 use aegis_ring::Galois;
+use aegis_testing::recorded;
+use expect_test::expect_file;
 
 /// Buffers numbered in the order of their appearance, so that the making of keys before does not show.
 fn renumbered(text: &str) -> String {
@@ -31,9 +33,7 @@ fn trace(
     run: impl Fn(&Evaluator, &Ciphertext),
 ) -> String {
     let record = |make: fn(Arc<aegis_ring::Rns>) -> Trace| {
-        let params = Params::insecure(spec.clone()).unwrap();
-        let trace = Arc::new(make(params.rns().clone()));
-        let ctx = Context::new(params, trace.clone()).unwrap();
+        let (ctx, trace) = recorded(spec.clone(), make);
         let generator = KeyGenerator::new(&ctx, Seed::new([1; 32]));
         let secret = generator.secret_key();
         let keys = generator.evaluation_keys(&secret, &request(KeyRequest::new(ctx.params().n()))).unwrap();
@@ -60,10 +60,6 @@ fn levelled() -> ParamsSpec {
     insecure_levelled_spec(4, 4)
 }
 
-fn check(name: &str, got: &str, want: &str) {
-    assert!(got == want, "{name}, now:\n{got}");
-}
-
 #[test]
 fn launches_of_a_relinearization() {
     let got = trace(
@@ -74,7 +70,7 @@ fn launches_of_a_relinearization() {
             ev.relinearize(ev.mul_no_relin(x, x).unwrap()).unwrap();
         },
     );
-    check("relinearize", &got, include_str!("golden/relinearize.txt"));
+    expect_file!["golden/relinearize.txt"].assert_eq(&got);
 }
 
 #[test]
@@ -87,7 +83,7 @@ fn launches_of_a_rotation() {
             ev.rotate(x, 1).unwrap();
         },
     );
-    check("rotate", &got, include_str!("golden/rotate.txt"));
+    expect_file!["golden/rotate.txt"].assert_eq(&got);
 }
 
 /// The decomposition stands once, with its transforms.
@@ -100,7 +96,7 @@ fn launches_of_two_hoisted_rotations() {
             ev.rotate_hoisted(x, &hoisted, Galois::rotation(steps, ev.params().n())).unwrap();
         }
     });
-    check("hoisted_rotations", &got, include_str!("golden/hoisted_rotations.txt"));
+    expect_file!["golden/hoisted_rotations.txt"].assert_eq(&got);
 }
 
 #[test]
@@ -113,7 +109,7 @@ fn launches_of_a_rescale() {
             ev.rescale(x).unwrap();
         },
     );
-    check("rescale", &got, include_str!("golden/rescale.txt"));
+    expect_file!["golden/rescale.txt"].assert_eq(&got);
 }
 
 /// To the sparse secret over two limbs, the lift to all limbs, back to the dense secret at the top.
@@ -122,5 +118,5 @@ fn launches_of_raising_the_modulus() {
     let got = trace(insecure_bootstrap_spec(5), KeyRequest::encapsulation, Level(0), |ev, x| {
         ev.mod_raise(x).unwrap();
     });
-    check("mod_raise", &got, include_str!("golden/mod_raise.txt"));
+    expect_file!["golden/mod_raise.txt"].assert_eq(&got);
 }

@@ -2,14 +2,13 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use aegis::keyset::Keyset;
 use aegis::message::{self, Header, Kind};
 use aegis_ckks::{Context, KeyGenerator, N14_L6_S40, Params, SecretKey, Seed};
-use aegis_models::testing::TinyBert;
 use aegis_models::{Bert, CALIBRATION_FILE, Query, calibration_file};
 use aegis_nn::{MODEL, Tensor};
+use aegis_testing::{TinyBert, on_cpu};
 use tempfile::{TempDir, tempdir};
 
 /// A text that the calibration covers.
@@ -29,9 +28,7 @@ impl Client {
     pub(crate) fn new() -> Self {
         let dir = tempdir().expect("a folder");
         let bert = calibrated(&dir.path().join("model"), &[TEXT, "a dog ran", "cat", "the dogs sat."]);
-        let params = Params::try_from(N14_L6_S40).expect("a preset");
-        let device = aegis_cpu::Cpu::new(params.rns().clone(), 1).expect("a device");
-        let ctx = Context::new(params, Arc::new(device)).expect("a context");
+        let ctx = on_cpu(Params::try_from(N14_L6_S40).expect("a preset"), 1);
         let secret = KeyGenerator::new(&ctx, Seed::new([1; 32])).secret_key();
         let client = Self { dir, bert, ctx, secret };
         fs::create_dir(client.keys()).expect("writable");

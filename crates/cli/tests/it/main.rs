@@ -13,9 +13,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use aegis::keyset::Keyset;
-use aegis_ckks::{Context, KeyGenerator, Params, Seed, insecure_levelled_spec};
-use aegis_models::testing::TinyBert;
+use aegis_ckks::{KeyGenerator, Seed, insecure_levelled_spec};
 use aegis_models::{Bert, CALIBRATION_FILE, calibration_file};
+use aegis_testing::TinyBert;
 use tempfile::{TempDir, tempdir};
 
 fn aegis(args: &[&str]) -> Output {
@@ -158,9 +158,7 @@ fn files_that_are_no_keys_or_messages() {
 #[test]
 fn keys_below_128_bits_are_refused() {
     let dir = model();
-    let params = Params::insecure(insecure_levelled_spec(13, 8)).expect("a ring");
-    let device = aegis_cpu::Cpu::new(params.rns().clone(), 1).expect("a device");
-    let ctx = Context::new(params, std::sync::Arc::new(device)).expect("a context");
+    let ctx = aegis_testing::insecure(insecure_levelled_spec(13, 8));
     let secret = KeyGenerator::new(&ctx, Seed::new([1; 32])).secret_key();
     let key = fs::File::create(dir.path().join("secret.key")).expect("writable");
     secret.write(&ctx, key).expect("writable");

@@ -2,12 +2,8 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::Arc;
 
-use aegis_ckks::{
-    Context, KeyGenerator, KeyRequest, Level, N14_L6_S40, N16_B13_S40, Params, ParamsSpec, Seed,
-};
-use aegis_cpu::Cpu;
+use aegis_ckks::{KeyGenerator, KeyRequest, Level, N14_L6_S40, N16_B13_S40, Params, ParamsSpec, Seed};
 
 use crate::client::{Client, TEXT};
 use crate::{aegis, refused, text};
@@ -115,7 +111,7 @@ fn parameters_of_a_strangers_choice_are_refused() {
 
 /// What can be known before a network is planned for a query is checked before.
 #[test]
-fn keys_that_cannot_be_the_querys_are_refused_before_anything_is_planned() {
+fn keys_of_another_query_are_refused_before_anything_is_planned() {
     let client = Client::new();
     let (keys, model, query, out) =
         (client.keys(), client.model(), client.path("query.ct"), client.path("result.ct"));
@@ -125,9 +121,7 @@ fn keys_that_cannot_be_the_querys_are_refused_before_anything_is_planned() {
     let files = ["--eval-keys", text(&eval_keys), "--in", text(&query), "--out", text(&out)];
     let eval = [&["eval", "--model", text(&model)], &files[..]].concat();
     let write = |spec: ParamsSpec, relinearize: bool| {
-        let params = Params::try_from(spec).expect("a preset");
-        let device = Arc::new(Cpu::new(params.rns().clone(), 1).expect("a device"));
-        let ctx = Context::new(params, device).expect("a context");
+        let ctx = aegis_testing::on_cpu(Params::try_from(spec).expect("a preset"), 1);
         let generator = KeyGenerator::new(&ctx, Seed::new([7; 32]));
         let none = KeyRequest::new(ctx.params().n());
         let request = if relinearize { none.relinearize(Level::BASE) } else { none };

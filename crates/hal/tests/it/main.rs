@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use aegis_hal::{Backend, Device, Error, Kernel, Shape, Trace, conformance};
 use aegis_ring::{Basis, LimbId, Rns, primes};
+use expect_test::expect;
 
 pub(crate) fn ring() -> Arc<Rns> {
     let mut taken = vec![];
@@ -35,14 +36,14 @@ fn lowering_of_mod_down() {
     let refused = trace.launch(&kernel, &q, out.view_mut(), &[x.view()]);
     assert_eq!(refused, Err(Error::Unsupported("mod_down")));
     trace.run(&kernel, &q, out.view_mut(), &[x.view()]).unwrap();
-    let want = "\
-intt {3} %2[0..2]x16 <- %0[0..2]x16
-base_conv({3}) {0..=2} %4[0..2]x16 <- %2[0..2]x16
-ntt {0..=2} %3[0..2]x16 <- %4[0..2]x16
-sub {0..=2} %1[0..2]x16 <- %0[0..2]x16 %3[0..2]x16
-scalar_mul {0..=2} %1[0..2]x16
-";
-    assert_eq!(trace.text(), want);
+    expect![[r#"
+        intt {3} %2[0..2]x16 <- %0[0..2]x16
+        base_conv({3}) {0..=2} %4[0..2]x16 <- %2[0..2]x16
+        ntt {0..=2} %3[0..2]x16 <- %4[0..2]x16
+        sub {0..=2} %1[0..2]x16 <- %0[0..2]x16 %3[0..2]x16
+        scalar_mul {0..=2} %1[0..2]x16
+    "#]]
+    .assert_eq(&trace.text());
     assert_eq!(trace.counts()["base_conv"].rows, 6);
     trace.clear();
     assert!(trace.events().is_empty());
@@ -56,13 +57,13 @@ fn lowering_of_inner_products() {
     let (w, x, mut out) = (poly(4), poly(4), poly(4));
     let kernel = Kernel::InnerProduct { terms: 2, accumulate: false };
     trace.run(&kernel, &q, out.view_mut(), &[w.view(), x.view()]).unwrap();
-    let want = "\
-mul {0..=1} %2[0..2]x16 <- %0[0..1]x16 %1[0..2]x16
-mul_add {0..=1} %2[0..2]x16 <- %0[1..2]x16 %1[2..4]x16
-mul {0..=1} %2[2..4]x16 <- %0[2..3]x16 %1[0..2]x16
-mul_add {0..=1} %2[2..4]x16 <- %0[3..4]x16 %1[2..4]x16
-";
-    assert_eq!(trace.text(), want);
+    expect![[r#"
+        mul {0..=1} %2[0..2]x16 <- %0[0..1]x16 %1[0..2]x16
+        mul_add {0..=1} %2[0..2]x16 <- %0[1..2]x16 %1[2..4]x16
+        mul {0..=1} %2[2..4]x16 <- %0[2..3]x16 %1[0..2]x16
+        mul_add {0..=1} %2[2..4]x16 <- %0[3..4]x16 %1[2..4]x16
+    "#]]
+    .assert_eq(&trace.text());
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use aegis_models::testing::TinyBert;
 use aegis_models::{Bert, CALIBRATION_FILE, Error, ErrorKind, Tokens, calibration_file};
 use aegis_nn::Calibration;
+use aegis_testing::TinyBert;
 use tempfile::{TempDir, tempdir};
 
 const TEXTS: [&str; 6] = [

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use aegis_models::testing::{Stored, TinyBert, write_tensors};
 use aegis_models::{BadConfig, Bert, Error, ErrorKind};
+use aegis_testing::{Stored, TinyBert, write_tensors};
 use safetensors::Dtype;
 use std::collections::BTreeMap;
 use tempfile::{TempDir, tempdir};

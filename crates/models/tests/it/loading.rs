@@ -1,7 +1,7 @@
 //! Every spelling of one model loads to the same function.
 
-use aegis_models::testing::{TinyBert, write_tensors};
 use aegis_models::{Bert, cosine};
+use aegis_testing::{TinyBert, write_tensors};
 use safetensors::Dtype;
 use tempfile::tempdir;
 

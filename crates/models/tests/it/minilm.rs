@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 /// Figures of an independent implementation; see `made_by` in the file.
 #[derive(Deserialize)]
-struct Golden {
+struct Reference {
     texts: Vec<Text>,
 }
 
@@ -44,7 +44,7 @@ impl Figures {
     }
 }
 
-fn golden() -> Golden {
+fn reference() -> Reference {
     serde_json::from_str(include_str!("../data/minilm.json")).unwrap()
 }
 
@@ -61,11 +61,11 @@ fn calibration(file: &str) -> PathBuf {
 fn the_exact_twin_equals_the_reference() {
     let bert = Bert::load(directory()).unwrap();
     assert_eq!(bert.identity(), "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db");
-    for golden in golden().texts {
-        let tokens = bert.tokenize(&golden.text).unwrap();
-        assert_eq!(tokens.ids(), golden.ids, "{}", golden.text);
-        let distance = golden.exact.distance(&bert.embed_tokens(&tokens).unwrap());
-        assert!(distance < 1e-9, "{distance:e} for {}", golden.text);
+    for text in reference().texts {
+        let tokens = bert.tokenize(&text.text).unwrap();
+        assert_eq!(tokens.ids(), text.ids, "{}", text.text);
+        let distance = text.exact.distance(&bert.embed_tokens(&tokens).unwrap());
+        assert!(distance < 1e-9, "{distance:e} for {}", text.text);
     }
 }
 
@@ -77,29 +77,24 @@ fn approximated_twin(file: &str, figures: fn(&Text) -> &Approximated, least_cosi
         let network = bert.network(&layout, &constants).unwrap();
         (layout, network)
     });
-    for golden in golden().texts {
-        let (layout, network) = &networks[usize::from(golden.ids.len() > 64)];
-        let query = bert.query(layout, &golden.text).unwrap();
+    for text in reference().texts {
+        let (layout, network) = &networks[usize::from(text.ids.len() > 64)];
+        let query = bert.query(layout, &text.text).unwrap();
         let (embedding, excursions) = bert.embed_approximated(network, &query).unwrap();
-        let expected = figures(&golden);
+        let expected = figures(&text);
         let distance = expected.figures.distance(&embedding);
-        let c = cosine(&embedding, &bert.embed_plain(&golden.text).unwrap()).unwrap();
-        println!("{file}: {} tokens, cosine {c:.7}, distance {distance:.1e}", golden.ids.len());
-        assert!(
-            distance < 1e-10 && (c - expected.cosine).abs() < 1e-9 && c >= least_cosine,
-            "{}",
-            golden.text
-        );
-        assert!(excursions.is_empty(), "{}: {excursions:?}", golden.text);
+        let c = cosine(&embedding, &bert.embed_plain(&text.text).unwrap()).unwrap();
+        assert!(distance < 1e-10 && (c - expected.cosine).abs() < 1e-9 && c >= least_cosine, "{}", text.text);
+        assert!(excursions.is_empty(), "{}: {excursions:?}", text.text);
         let beyond: Vec<_> =
             network.plain(&query.hidden).unwrap().magnitudes.into_iter().filter(|(_, m, b)| m > b).collect();
-        assert!(beyond.is_empty(), "{}: {beyond:?}", golden.text);
+        assert!(beyond.is_empty(), "{}: {beyond:?}", text.text);
     }
 }
 
 #[test]
 #[ignore = "needs models/minilm, which `cargo xtask model` fetches"]
-fn the_approximated_twin_equals_the_golden_model() {
+fn the_approximated_twin_equals_the_reference() {
     approximated_twin("minilm.json", |text| &text.deep, 0.9999);
 }
 
@@ -139,8 +134,8 @@ fn texts_that_must_diverge_are_refused_and_ordinary_ones_are_not() {
     }
     let shipped =
         [include_str!("../../../../benches/texts.txt"), include_str!("../../../../benches/long.txt")];
-    let golden = golden();
-    let others = golden.texts.iter().map(|t| t.text.as_str());
+    let reference = reference();
+    let others = reference.texts.iter().map(|t| t.text.as_str());
     for text in shipped.iter().flat_map(|file| file.lines()).chain(others) {
         assert!(covered(text).is_ok(), "{text}: {:?}", covered(text));
     }

@@ -1,8 +1,8 @@
 //! From text to slots and from slots to the embedding; the approximated twin of a small model.
 
-use aegis_models::testing::TinyBert;
 use aegis_models::{Bert, Error, NoEmbedding, QueryShape, Tokens, cosine};
 use aegis_nn::{Layout, MODEL, Network, Tensor};
+use aegis_testing::TinyBert;
 use tempfile::tempdir;
 
 const SLOTS: usize = 256;

@@ -1,7 +1,7 @@
 //! What texts are accepted, and the tokens they give.
 
-use aegis_models::testing::TinyBert;
 use aegis_models::{Bert, Error, Tokens};
+use aegis_testing::TinyBert;
 use tempfile::tempdir;
 
 fn tiny() -> Bert {

@@ -14,14 +14,16 @@ use aegis_nn::{
     CheckFailure, CheckReport, Content, CtTensor, Error, ExpPolynomial, Layer, Layout, MODEL,
     NormCalibration, Port, Result, Tensor, check,
 };
+use aegis_testing::{Numbers, insecure};
+use expect_test::expect;
 
-use crate::support::{Numbers, context, narrow, wide};
+use crate::support::{Matrices, narrow, wide};
 
 /// Real tokens; the other five rows of 16 are padding.
 const ROWS: usize = 11;
 
 fn ring() -> Context {
-    context(insecure_levelled_spec(11, 8))
+    insecure(insecure_levelled_spec(11, 8))
 }
 
 fn both(test: impl Fn(&Context, &Layout)) {
@@ -50,7 +52,6 @@ fn linear_maps() {
             let layer = linear(layout, input, output);
             let x = Numbers::new(8).tensor(ROWS, layout.columns(input), 1.0);
             let report = check(&layer, ctx, Level(1), &[&x], 1e-5).expect("the layer holds");
-            println!("{input:?} -> {output:?}: {:e} {:e} {report}", report.max_error, report.max_padding);
             assert!(report.max_padding < 1e-5, "{}", report.max_padding);
         }
     });
@@ -63,7 +64,6 @@ fn scores() {
         let layer = Scores::new(layout, constants, 0.1, -0.1).expect("a layer");
         let x = Numbers::new(4).tensor(ROWS, 2 * layout.width(), 0.5);
         let report = check(&layer, ctx, Level(1), &[&x], 1e-5).expect("the layer holds");
-        println!("scores {:e} {report}", report.max_error);
         assert!((report.max_padding - 0.1).abs() < 1e-5, "rows that do not exist are idle");
     });
 }
@@ -83,7 +83,6 @@ fn attend() {
         let a = attention_weights(&mut numbers, layout, 0.3);
         let v = numbers.tensor(ROWS, layout.width(), 1.0);
         let report = check(&layer, ctx, Level(1), &[&a, &v], 1e-5).expect("the layer holds");
-        println!("attend {:e} {:e} {report}", report.max_error, report.max_padding);
         assert!(report.max_padding < 1e-5);
     });
 }
@@ -100,12 +99,10 @@ fn softmax_parts() {
         let mut numbers = Numbers::new(9);
         let scores = numbers.tensor(ROWS, layout.columns(Content::Scores), 1.0);
         let exp = Exp::new(layout, &exp_constants()).expect("a layer");
-        let report = check(&exp, ctx, Level(1), &[&scores], 1e-5).expect("the layer holds");
-        println!("exp {:e} {report}", report.max_error);
+        check(&exp, ctx, Level(1), &[&scores], 1e-5).expect("the layer holds");
 
         let weights = attention_weights(&mut numbers, layout, 1.0).map(|_, v| v.abs() / ROWS as f64);
         let report = check(&RowSum::new(layout), ctx, Level(1), &[&weights], 1e-5).expect("the layer holds");
-        println!("row sum {:e} {report}", report.max_error);
         assert!((report.max_padding - 0.5).abs() < 1e-5, "rows that do not exist sum to one half");
 
         let sums = numbers.tensor(ROWS, layout.heads(), 0.45).map(|_, v| v + 0.5);
@@ -133,16 +130,13 @@ fn layernorm_parts() {
         let x = numbers
             .tensor(ROWS, layout.width(), 1.5)
             .map(|t, v| if t == 0 { 2.0 * v + 0.1 } else { v - 0.05 });
-        let report =
-            check(&Moments::new(layout, &constants, 0.5), ctx, Level(1), &[&x], 1e-4).expect("holds");
-        println!("moments {:e} {report}", report.max_error);
+        check(&Moments::new(layout, &constants, 0.5), ctx, Level(1), &[&x], 1e-4).expect("holds");
         let variances = numbers.tensor(ROWS, 1, 1.0);
         let inverse = InverseSqrt::new(layout, &constants).expect("a layer");
         check(&inverse, ctx, Level(1), &[&variances], 1e-5).expect("the layer holds");
         let weights = (numbers.vector(layout.width(), 1.0), numbers.vector(layout.width(), 1.0));
         let scale = GammaBeta::new(layout, weights, 0.5, vec![1.0, 0.3]).expect("a layer");
         let report = check(&scale, ctx, Level(1), &[&x, &variances], 1e-4).expect("holds");
-        println!("scale {:e} {report}", report.max_error);
         assert!(report.max_padding < 1e-5);
     });
 }
@@ -154,7 +148,6 @@ fn gelu() {
         let layer = Gelu::new(layout, numbers.vector(16, 0.5), numbers.vector(16, 0.5)).expect("a layer");
         let x = numbers.tensor(ROWS, layout.intermediate(), 1.0);
         let report = check(&layer, ctx, Level(1), &[&x], 1e-4).expect("the layer holds");
-        println!("gelu {:e} {report}", report.max_error);
         assert!(report.max_padding < 1e-5);
     });
 }
@@ -167,8 +160,7 @@ fn pooling_and_residual() {
             Numbers::new(2).tensor(ROWS, layout.width(), 1.0),
         );
         check(&Residual::new(layout), ctx, Level(1), &[&x, &y], 1e-5).expect("the layer holds");
-        let report = check(&MeanPool::new(layout), ctx, Level(1), &[&x], 1e-5).expect("the layer holds");
-        println!("pool {:e} {report}", report.max_error);
+        check(&MeanPool::new(layout), ctx, Level(1), &[&x], 1e-5).expect("the layer holds");
     });
 }
 
@@ -213,56 +205,54 @@ fn run(layer: &dyn Layer, ctx: &Context, inputs: &[Tensor]) -> CheckReport {
     check(layer, ctx, Level(1), &inputs.iter().collect::<Vec<_>>(), 1e-4).expect("the layer holds")
 }
 
-const NARROW: &str = "\
-linear Model { parts: 1 } -> Model { parts: 2 }: rotations 30 products 0 plain 256 switches 15 keys 17
-linear Model { parts: 1 } -> Intermediate: rotations 23 products 0 plain 128 switches 8 keys 17
-linear Intermediate -> Model { parts: 1 }: rotations 23 products 0 plain 128 switches 8 keys 17
-scores: rotations 46 products 28 plain 11 switches 28 keys 13
-exp: rotations 0 products 28 plain 0 switches 24 keys 1
-row sum: rotations 4 products 0 plain 1 switches 4 keys 4
-inverse: rotations 0 products 6 plain 0 switches 6 keys 1
-normalize: rotations 0 products 4 plain 0 switches 4 keys 1
-normalize: rotations 0 products 1 plain 0 switches 1 keys 1
-square: rotations 0 products 4 plain 0 switches 4 keys 1
-attend: rotations 70 products 28 plain 32 switches 37 keys 10
-moments: rotations 24 products 2 plain 3 switches 26 keys 13
-inverse sqrt: rotations 0 products 4 plain 0 switches 3 keys 1
-gamma beta: rotations 0 products 2 plain 2 switches 2 keys 1
-gelu: rotations 0 products 8 plain 11 switches 7 keys 1
-residual: rotations 0 products 0 plain 0 switches 0 keys 0
-mean pool: rotations 4 products 0 plain 0 switches 4 keys 4
-";
-
-const WIDE: &str = "\
-linear Model { parts: 1 } -> Model { parts: 2 }: rotations 60 products 0 plain 1024 switches 30 keys 17
-linear Model { parts: 1 } -> Intermediate: rotations 46 products 0 plain 512 switches 16 keys 17
-linear Intermediate -> Model { parts: 1 }: rotations 46 products 0 plain 512 switches 16 keys 17
-scores: rotations 144 products 62 plain 94 switches 38 keys 26
-exp: rotations 0 products 14 plain 0 switches 12 keys 1
-row sum: rotations 16 products 0 plain 2 switches 16 keys 8
-inverse: rotations 0 products 12 plain 0 switches 12 keys 1
-normalize: rotations 0 products 2 plain 0 switches 2 keys 1
-normalize: rotations 0 products 2 plain 0 switches 2 keys 1
-square: rotations 0 products 2 plain 0 switches 2 keys 1
-attend: rotations 142 products 62 plain 94 switches 36 keys 18
-moments: rotations 24 products 3 plain 3 switches 27 keys 13
-inverse sqrt: rotations 0 products 4 plain 0 switches 3 keys 1
-gamma beta: rotations 0 products 4 plain 4 switches 4 keys 1
-gelu: rotations 0 products 16 plain 22 switches 14 keys 1
-residual: rotations 0 products 0 plain 0 switches 0 keys 0
-mean pool: rotations 8 products 0 plain 0 switches 8 keys 4
-";
-
 #[test]
 fn traces_do_not_change_unnoticed() {
     let ctx = ring();
     let slots = ctx.params().slots();
-    for (layout, golden) in [(narrow(slots), NARROW), (wide(slots), WIDE)] {
+    let narrow_layout = expect![[r#"
+        linear Model { parts: 1 } -> Model { parts: 2 }: rotations 38 products 0 plain 256 switches 7 keys 33
+        linear Model { parts: 1 } -> Intermediate: rotations 35 products 0 plain 128 switches 4 keys 33
+        linear Intermediate -> Model { parts: 1 }: rotations 35 products 0 plain 128 switches 4 keys 33
+        scores: rotations 46 products 28 plain 11 switches 28 keys 13
+        exp: rotations 0 products 28 plain 0 switches 24 keys 1
+        row sum: rotations 4 products 0 plain 1 switches 4 keys 4
+        inverse: rotations 0 products 6 plain 0 switches 6 keys 1
+        normalize: rotations 0 products 4 plain 0 switches 4 keys 1
+        normalize: rotations 0 products 1 plain 0 switches 1 keys 1
+        square: rotations 0 products 4 plain 0 switches 4 keys 1
+        attend: rotations 70 products 28 plain 32 switches 37 keys 10
+        moments: rotations 24 products 2 plain 3 switches 26 keys 13
+        inverse sqrt: rotations 0 products 4 plain 0 switches 3 keys 1
+        gamma beta: rotations 0 products 2 plain 2 switches 2 keys 1
+        gelu: rotations 0 products 8 plain 11 switches 7 keys 1
+        residual: rotations 0 products 0 plain 0 switches 0 keys 0
+        mean pool: rotations 4 products 0 plain 0 switches 4 keys 4
+    "#]];
+    let wide_layout = expect![[r#"
+        linear Model { parts: 1 } -> Model { parts: 2 }: rotations 76 products 0 plain 1024 switches 14 keys 33
+        linear Model { parts: 1 } -> Intermediate: rotations 70 products 0 plain 512 switches 8 keys 33
+        linear Intermediate -> Model { parts: 1 }: rotations 70 products 0 plain 512 switches 8 keys 33
+        scores: rotations 144 products 62 plain 94 switches 38 keys 26
+        exp: rotations 0 products 14 plain 0 switches 12 keys 1
+        row sum: rotations 16 products 0 plain 2 switches 16 keys 8
+        inverse: rotations 0 products 12 plain 0 switches 12 keys 1
+        normalize: rotations 0 products 2 plain 0 switches 2 keys 1
+        normalize: rotations 0 products 2 plain 0 switches 2 keys 1
+        square: rotations 0 products 2 plain 0 switches 2 keys 1
+        attend: rotations 142 products 62 plain 94 switches 36 keys 18
+        moments: rotations 24 products 3 plain 3 switches 27 keys 13
+        inverse sqrt: rotations 0 products 4 plain 0 switches 3 keys 1
+        gamma beta: rotations 0 products 4 plain 4 switches 4 keys 1
+        gelu: rotations 0 products 16 plain 22 switches 14 keys 1
+        residual: rotations 0 products 0 plain 0 switches 0 keys 0
+        mean pool: rotations 8 products 0 plain 0 switches 8 keys 4
+    "#]];
+    for (layout, golden) in [(narrow(slots), narrow_layout), (wide(slots), wide_layout)] {
         let mut traces = String::new();
         for (layer, inputs) in layers(&layout) {
             writeln!(traces, "{}: {}", layer.name(), run(&*layer, &ctx, &inputs)).expect("a string");
         }
-        assert_eq!(traces, golden, "now:\n{traces}");
+        golden.assert_eq(&traces);
     }
 }
 

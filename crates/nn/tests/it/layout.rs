@@ -1,8 +1,9 @@
 //! Packings.
 
 use aegis_nn::{Content, Error, ErrorKind, Layout, MODEL, Unpackable};
+use aegis_testing::Numbers;
 
-use crate::support::{Numbers, narrow, wide};
+use crate::support::{Matrices, narrow, wide};
 
 const CONTENTS: [Content; 6] = [
     MODEL,

@@ -1,22 +1,22 @@
 //! Whole encoders: plain against exact, encrypted against plain.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use aegis_circuits::Bootstrapper;
-use aegis_ckks::{Evaluator, KeyGenerator, OpCounts, Params, Recorder, Seed, insecure_bootstrap_spec};
+use aegis_ckks::{Evaluator, KeyGenerator, Params, Recorder, Seed, insecure_bootstrap_spec};
 use aegis_nn::{
-    CtTensor, Error, ErrorKind, KERNEL_COSTS, Layout, MODEL, Network, Observer, Pooling, StageInfo, Tensor,
-    decrypt, encoder, encrypt, largest,
+    CtTensor, Error, ErrorKind, KERNEL_COSTS, Layout, MODEL, Network, Pooling, Tensor, decrypt, encoder,
+    encrypt, largest,
 };
+use aegis_testing::{Numbers, insecure};
 
-use crate::support::{Numbers, context, narrow, wide};
+use crate::support::{Matrices, narrow, wide};
 use crate::tiny;
 
 const ROWS: usize = 11;
 
 fn network(layout: &Layout, layers: usize, pooling: Pooling) -> (Network, Tensor, Tensor) {
-    let weights = tiny::weights(layout, layers, 3);
+    let weights = tiny::weights(layout, layers, 5);
     let x = Numbers::new(77).tensor(ROWS, layout.width(), 1.7);
     let (y, constants) = tiny::exact(layout, &weights, &x);
     (encoder(layout, &weights, &constants, pooling).expect("weights and constants fit"), x, y)
@@ -29,7 +29,6 @@ fn the_plain_twin_follows_the_exact_encoder() {
         let run = network.plain(&x).expect("a plain run");
         assert_eq!(run.excursions, [], "values left their ranges");
         let error = run.output.max_difference(&exact);
-        println!("plain against exact: {error:e}");
         assert!(error < 0.02, "{error}");
         for (name, magnitude, bound) in run.magnitudes {
             assert!(magnitude <= bound, "{name}: {magnitude} exceeds its bound {bound}");
@@ -48,35 +47,9 @@ fn an_excursion_is_reported_with_its_stage() {
     assert_eq!(refused.kind(), ErrorKind::Input);
 }
 
-/// Prints every stage with its time.
-struct Printer(Instant);
-
-impl Observer for Printer {
-    fn begin(&mut self, _: &StageInfo) {
-        self.0 = Instant::now();
-    }
-
-    fn end(&mut self, s: &StageInfo, counts: &OpCounts) {
-        println!(
-            "{:3}/{} {:8} {:13} {:2} -> {:2} cts {} rot {} mul {} boots {} {:?}",
-            s.index,
-            s.count,
-            s.group,
-            s.name,
-            s.level_in.0,
-            s.level_out.0,
-            s.ciphertexts,
-            counts.rotations,
-            counts.products,
-            s.bootstraps,
-            self.0.elapsed()
-        );
-    }
-}
-
 /// Two layers on ciphertexts against the same on plain tensors, and zeros in the rows that are padding.
 fn encrypted_follows_plain(layout: fn(usize) -> Layout, pooling: Pooling) {
-    let ctx = context(insecure_bootstrap_spec(11));
+    let ctx = insecure(insecure_bootstrap_spec(11));
     let layout = layout(ctx.params().slots());
     let (network, x, _) = network(&layout, 2, pooling);
     let schedule = network.schedule(ctx.params()).expect("a schedule");
@@ -91,13 +64,11 @@ fn encrypted_follows_plain(layout: fn(usize) -> Layout, pooling: Pooling) {
     let refused = network.run(&ev, &schedule, None, &input, &mut ());
     assert!(matches!(refused, Err(Error::NoBootstrapper { .. })));
 
-    let output =
-        network.run(&ev, &schedule, Some(&bootstrapper), &input, &mut Printer(Instant::now())).expect("runs");
+    let output = network.run(&ev, &schedule, Some(&bootstrapper), &input, &mut ()).expect("runs");
     let slots = decrypt(&ctx, &secret, &output).expect("decrypts");
     let want = network.plain(&x).expect("a plain run").output;
     let got = layout.unpack(MODEL, &slots, want.rows()).expect("unpacks");
     let error = got.max_difference(&want);
-    println!("{} bootstraps, encrypted against plain: {error:e}", schedule.bootstraps);
     assert!(error < 1e-3, "{error}");
     if pooling == Pooling::None {
         let padding = largest(slots.iter().flat_map(|s| &s[layout.slot(ROWS, 0)..]).copied());

@@ -2,8 +2,9 @@
 //! algebra. They say that decision 0003 is right, whatever the encryption does.
 
 use aegis_nn::{Content, Layout, MODEL, Tensor};
+use aegis_testing::Numbers;
 
-use crate::support::{Numbers, narrow, wide};
+use crate::support::{Matrices, narrow, wide};
 
 type Slots = Vec<f64>;
 

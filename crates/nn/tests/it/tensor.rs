@@ -2,12 +2,11 @@
 
 use aegis_ckks::{Ciphertext, KeyGenerator, Level, Seed, insecure_levelled_spec};
 use aegis_nn::{Axis, Content, CtTensor, Error, Layout, MODEL, Tensor, encrypt};
-
-use crate::support::context;
+use aegis_testing::insecure;
 
 /// Zeros of each content where every axis is longer than one: 16 tokens, 6 heads of 4, four heads a ciphertext.
 fn tensors() -> impl Fn(Content) -> CtTensor {
-    let ctx = context(insecure_levelled_spec(9, 1));
+    let ctx = insecure(insecure_levelled_spec(9, 1));
     let layout = Layout::new(ctx.params().slots(), 16, 24, 6, 32).expect("a layout");
     let secret = KeyGenerator::new(&ctx, Seed::new([1; 32])).secret_key();
     move |content| {

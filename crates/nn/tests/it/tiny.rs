@@ -6,8 +6,9 @@ use aegis_nn::{
     Affine, Bounds, Calibration, EncoderWeights, ExpPolynomial, GeluCalibration, InverseCalibration,
     LayerCalibration, LayerWeights, Layout, Norm, NormCalibration, SoftmaxCalibration, Tensor, TokenZero,
 };
+use aegis_testing::Numbers;
 
-use crate::support::Numbers;
+use crate::support::Matrices;
 
 /// Chebyshev coefficients of the interpolation of `f` on `[a, b]`.
 fn interpolate(f: impl Fn(f64) -> f64, (a, b): (f64, f64), degree: usize) -> Vec<f64> {

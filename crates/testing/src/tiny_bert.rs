@@ -1,8 +1,5 @@
-//! A small random BERT in Hugging Face layout, written to a folder: for the tests of this crate and of those
-//! above.
-//!
-//! Library code because the command line tests its own handling of models with it. The weights are random,
-//! with the magnitudes of a trained model where the approximations depend on them; embeddings mean nothing.
+//! A small random BERT in Hugging Face layout, written to a folder. The weights are random, with the magnitudes
+//! of a trained model where the approximations depend on them; embeddings mean nothing.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,6 +8,8 @@ use std::path::Path;
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+
+use crate::Numbers;
 
 /// Words of the small vocabulary, after `[PAD] [UNK] [CLS] [SEP] [MASK]`.
 const WORDS: [&str; 11] = ["the", "a", "cat", "dog", "sat", "ran", "on", "mat", "road", "##s", "."];
@@ -82,7 +81,7 @@ impl TinyBert {
     /// Every tensor by its name in the file; change it before [`write_tensors`] to make a damaged model.
     pub fn tensors(&self) -> BTreeMap<String, Stored> {
         let (d, f) = (self.width, self.intermediate);
-        let mut maker = Maker { model: self, state: self.seed, tensors: BTreeMap::new() };
+        let mut maker = Maker { model: self, numbers: Numbers::new(self.seed), tensors: BTreeMap::new() };
         for (name, rows) in [("word", 5 + WORDS.len()), ("position", self.positions), ("token_type", 2)] {
             maker.random(&format!("embeddings.{name}_embeddings.weight"), &[rows, d], 1.0, 0.0);
         }
@@ -124,7 +123,7 @@ pub fn write_tensors(dir: &Path, tensors: &BTreeMap<String, Stored>) -> io::Resu
 /// Adds tensors of random weights one by one.
 struct Maker<'a> {
     model: &'a TinyBert,
-    state: u64,
+    numbers: Numbers,
     tensors: BTreeMap<String, Stored>,
 }
 
@@ -147,7 +146,7 @@ impl Maker<'_> {
         let count: usize = shape.iter().product();
         let bytes = (0..count)
             .flat_map(|_| {
-                let value = (centre + width * (2.0 * self.next() - 1.0)) as f32;
+                let value = (centre + width * self.numbers.next()) as f32;
                 match self.model.format {
                     Dtype::F32 => value.to_le_bytes().to_vec(),
                     Dtype::F16 => f16::from_f32(value).to_le_bytes().to_vec(),
@@ -158,15 +157,6 @@ impl Maker<'_> {
             .collect();
         self.tensors
             .insert(format!("{}{name}", self.model.prefix), (self.model.format, shape.to_vec(), bytes));
-    }
-
-    /// SplitMix64 (Steele et al. 2014), as a number in 0..1: reproducible without a dependency.
-    fn next(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
