@@ -7,10 +7,10 @@ use crate::bootstraps::refresh;
 use crate::schedule::Costs;
 use crate::{Content, CtTensor, Layer, Layout, Port, Result};
 
-/// What schedules weigh with: an AMD EPYC with AVX-512 IFMA on two cores, from the `hal` bench (benches/records, 2026-11-21, layers) with 34 limbs
-/// and 3 digits. `add_streamed` touches 1.57 MB in 43 us; with that price a byte, what is left of `mod_up` (2.80 ms) and
-/// `mod_down` (6.98 ms) gives 71 ps a butterfly and 94 ps a multiply-add. Transforms by themselves give 53 and 102,
-/// `inner_product` 103. A byte encoded on the host takes 3.6 ns of one core (recorded 64 tokens, 2026-11-21).
+/// What schedules weigh with: an AMD EPYC with AVX-512 IFMA on two cores, from the `hal` bench with 34 limbs and 3 digits
+/// (benches/records, 2026-11-21, layers). `add_streamed` touches 1.57 MB in 43 us. With that price a byte, what is left of
+/// `mod_up` (2.80 ms) and `mod_down` (6.98 ms) gives 71 ps a butterfly and 94 ps a multiply-add; transforms by themselves
+/// give 53 and 102, `inner_product` 103. Encoding takes 3.6 ns a byte of one core (recorded 64 tokens, 2026-11-21).
 pub const KERNEL_COSTS: KernelCosts =
     KernelCosts { byte_ps: 27, butterfly_ps: 75, multiply_add_ps: 100, upload_byte_ps: 1800 };
 
@@ -18,34 +18,30 @@ pub const KERNEL_COSTS: KernelCosts =
 /// protocol may plan on their own.
 pub(crate) fn costs<'a>(params: &Params, layers: impl Iterator<Item = &'a dyn Layer>) -> Result<Costs> {
     let recorder = Recorder::new(params)?;
-    let mut kinds: Vec<(Kind, Vec<u64>)> = vec![];
+    let mut known: Vec<(Kind, Vec<u64>)> = vec![];
     let mut ops_ns = vec![];
     for layer in layers {
-        let levels = params.fresh_level().0.checked_sub(layer.depth()).map_or(0, |top| top + 1);
-        let mut at = (0..levels).map(|level| count(&recorder, layer, Level(level)));
-        let Some(at_base) = at.next().transpose()? else {
+        let Some(top) = params.fresh_level().0.checked_sub(layer.depth()) else {
             ops_ns.push(vec![]);
             continue;
         };
+        let at_base = count(&recorder, layer, Level::BASE)?;
         let kind = Kind { inputs: layer.inputs(), outputs: layer.outputs(), at_base };
-        let known = kinds.iter().find(|(other, _)| *other == kind).map(|(_, costs)| costs.clone());
-        let costs = match known {
-            Some(costs) => costs,
-            None => {
-                let all = std::iter::once(Ok(at_base)).chain(at);
-                let costs: Vec<u64> = all.map(|totals| Ok(ns(params, &totals?))).collect::<Result<_>>()?;
-                kinds.push((kind, costs.clone()));
-                costs
-            }
-        };
+        if let Some((_, costs)) = known.iter().find(|(other, _)| *other == kind) {
+            ops_ns.push(costs.clone());
+            continue;
+        }
+        let at = |level| Ok(ns(params, &count(&recorder, layer, Level(level))?));
+        let costs = (0..=top).map(at).collect::<Result<Vec<_>>>()?;
+        known.push((kind, costs.clone()));
         ops_ns.push(costs);
     }
     let [single_ns, pair_ns] = bootstraps_ns(&recorder)?;
     Ok(Costs { ops_ns, pair_ns, single_ns })
 }
 
-/// Layers that cost the same at every level, as those of equal shape in the blocks of an encoder: they ask the same of
-/// a device at the lowest. Counting at one level takes a twentieth of counting at all.
+/// Layers of one kind, as those in the same place of each block of an encoder: they ask the same of a device at the
+/// lowest level, and so at all. The other levels are counted once a kind.
 #[derive(PartialEq)]
 struct Kind {
     inputs: Vec<Port>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aegis_hal::trace::{Event, Totals};
+use aegis_hal::trace::{Event, KernelCosts, Totals};
 use aegis_hal::{Backend, HostData, Kernel, Poly, Shape, Trace};
 use aegis_ring::{Basis, Rns};
 use expect_test::expect;
@@ -190,6 +190,17 @@ fn a_trace_of_shapes_counts_uploads_without_their_words() {
     assert_eq!(totals[0], totals[1]);
     let empty = Trace::counting(ring()).upload(shape, HostData::Residues(vec![]));
     assert!(empty.is_err(), "a trace that reads words wants them all");
+}
+
+#[test]
+fn costs_are_sums_of_counts_and_saturate() {
+    let costs = KernelCosts { byte_ps: 1000, butterfly_ps: 10, multiply_add_ps: 2000, upload_byte_ps: 5_000 };
+    let mut totals = Totals::default();
+    (totals.bytes_touched, totals.ntt_rows, totals.multiply_adds, totals.upload_bytes) = (7, 100, 3, 2);
+    // A row of 16 words takes 8 butterflies in each of four passes.
+    assert_eq!(costs.ns(&totals, 16), 7 + 100 * 8 * 4 / 100 + 2 * 3 + 5 * 2);
+    totals.bytes_touched = u64::MAX;
+    assert_eq!(costs.ns(&totals, 16), u64::MAX);
 }
 
 /// A product and its rescale: a change of these numbers is a change of what is counted.
