@@ -210,9 +210,9 @@ fn traces_do_not_change_unnoticed() {
     let ctx = ring();
     let slots = ctx.params().slots();
     let narrow_layout = expect![[r#"
-        linear Model { parts: 1 } -> Model { parts: 2 }: rotations 38 products 0 plain 256 switches 7 keys 33
-        linear Model { parts: 1 } -> Intermediate: rotations 35 products 0 plain 128 switches 4 keys 33
-        linear Intermediate -> Model { parts: 1 }: rotations 35 products 0 plain 128 switches 4 keys 33
+        linear Model { parts: 1 } -> Model { parts: 2 }: rotations 30 products 0 plain 256 switches 15 keys 17
+        linear Model { parts: 1 } -> Intermediate: rotations 23 products 0 plain 128 switches 8 keys 17
+        linear Intermediate -> Model { parts: 1 }: rotations 23 products 0 plain 128 switches 8 keys 17
         scores: rotations 46 products 28 plain 11 switches 28 keys 13
         exp: rotations 0 products 28 plain 0 switches 24 keys 1
         row sum: rotations 4 products 0 plain 1 switches 4 keys 4
@@ -229,9 +229,9 @@ fn traces_do_not_change_unnoticed() {
         mean pool: rotations 4 products 0 plain 0 switches 4 keys 4
     "#]];
     let wide_layout = expect![[r#"
-        linear Model { parts: 1 } -> Model { parts: 2 }: rotations 76 products 0 plain 1024 switches 14 keys 33
-        linear Model { parts: 1 } -> Intermediate: rotations 70 products 0 plain 512 switches 8 keys 33
-        linear Intermediate -> Model { parts: 1 }: rotations 70 products 0 plain 512 switches 8 keys 33
+        linear Model { parts: 1 } -> Model { parts: 2 }: rotations 60 products 0 plain 1024 switches 30 keys 17
+        linear Model { parts: 1 } -> Intermediate: rotations 46 products 0 plain 512 switches 16 keys 17
+        linear Intermediate -> Model { parts: 1 }: rotations 46 products 0 plain 512 switches 16 keys 17
         scores: rotations 144 products 62 plain 94 switches 38 keys 26
         exp: rotations 0 products 14 plain 0 switches 12 keys 1
         row sum: rotations 16 products 0 plain 2 switches 16 keys 8
