@@ -1,7 +1,7 @@
 //! From a call to the instruction set of the device.
 
 use aegis_hal::{Error, Result};
-use aegis_ring::{BaseConv, Factor, MAX_PRIME, NttTable};
+use aegis_ring::{BaseConv, Factor, NttTable};
 
 use super::{Ahead, Block, Isa, Prime, portable};
 #[cfg(target_arch = "x86_64")]
@@ -132,11 +132,10 @@ macro_rules! sum_functions {
             fn overflow(c: &BaseConv, u: &mut [u64], y: &[&[u64]])
                 in [y.iter().zip(c.from()).all(|(y, q)| y.iter().all(|&y| y < q.value()))]
                 out [u.iter().all(|&u| u <= y.len() as u64)];
-            /// `out = sum over i of y[i] * images[i] + u * correction`. In: `y` below 2^50, `images`, `correction` in
-            /// `[0, p)`, `u` at most the number of rows. Out: `[0, p)`.
+            /// `out = sum over i of y[i] * images[i] + u * correction`. In: `y` below 2^50 (asserted by `overflow`,
+            /// once for all p), `images`, `correction` in `[0, p)`, `u` at most the number of rows. Out: `[0, p)`.
             fn convert(p: &Prime, out: &mut [u64], y: &[&[u64]], images: &[u64], u: &[u64], correction: u64)
                 in [
-                    y.iter().all(|y| y.iter().all(|&y| y < MAX_PRIME)),
                     p.has(images),
                     u.iter().all(|&u| u <= y.len() as u64),
                     correction < p.q

@@ -47,7 +47,7 @@ impl Prime {
 
     /// True when all words are residues: in `[0, q)`. For assertions.
     fn has(&self, x: &[u64]) -> bool {
-        x.iter().all(|&word| word < self.q)
+        x.iter().fold(true, |all, &word| all & (word < self.q)) // to the end, for speed: no branches
     }
 }
 

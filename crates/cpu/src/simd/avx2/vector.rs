@@ -60,12 +60,9 @@ impl Q {
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn mul(&self, x: V, w: V) -> V {
         debug_assert!(are_within(x, _mm256_mul_pd(splat(4.0), self.q)), "a value beyond 4q");
-        debug_assert!(are_within(w, _mm256_mul_pd(splat(0.5), self.q)), "a factor beyond q/2");
         let high = _mm256_mul_pd(x, w);
         let low = _mm256_fmsub_pd(x, w, high);
-        let r = _mm256_add_pd(_mm256_fnmadd_pd(self.quotient(high), self.q, high), low);
-        debug_assert!(are_within(r, self.q), "a product beyond q");
-        r
+        _mm256_add_pd(_mm256_fnmadd_pd(self.quotient(high), self.q, high), low)
     }
 
     /// The representative nearest to zero, or one next to it. In: `|x| <= 8q`. Out: `|r| <= q/2 + 1`.
@@ -73,9 +70,7 @@ impl Q {
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn reduce(&self, x: V) -> V {
         debug_assert!(are_within(x, _mm256_mul_pd(splat(8.0), self.q)), "a value beyond 8q");
-        let r = _mm256_fnmadd_pd(self.quotient(x), self.q, x);
-        debug_assert!(are_within(r, _mm256_fmadd_pd(self.q, splat(0.5), splat(1.0))), "beyond q/2");
-        r
+        _mm256_fnmadd_pd(self.quotient(x), self.q, x)
     }
 
     /// `x` as words in `[0, q)`.
