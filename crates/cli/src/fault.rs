@@ -59,7 +59,7 @@ mod tests {
         let full = OutOfMemory { asked: 8, limit: None, live: 0 };
         assert_eq!([Device("gone".into()), full].map(code), [ExitCode::from(1); 2]);
         assert_eq!([WrongDevice, Unsupported("mod_up")].map(code), [ExitCode::from(2); 2]);
-        let foreign = aegis_nn::Error::MissingKeys;
+        let foreign = aegis_nn::Error::MissingKeys(aegis_ckks::Error::WrongRing { have: 2, want: 4 });
         assert_eq!(exit_code(&foreign.into()), ExitCode::from(2));
         let blamed = Err::<(), _>(failed(Device("gone".into()))).blame_input("eval.keys").unwrap_err();
         assert_eq!(exit_code(&blamed), ExitCode::from(1));

@@ -70,9 +70,9 @@ pub enum Error {
         /// What is to be bootstrapped.
         value: String,
     },
-    /// Keys made for something else.
-    #[error("the evaluation keys do not cover this plan; make them from the request of `Network::keys`")]
-    MissingKeys,
+    /// Keys made for something else. The source names the first that is missing.
+    #[error("the evaluation keys do not cover this schedule; make them from the request of `Network::keys`")]
+    MissingKeys(#[source] aegis_ckks::Error),
     /// A check of a layer failed.
     #[error("check of {layer}: {failure}")]
     Check {
@@ -105,7 +105,7 @@ impl Error {
         match self {
             Self::Ckks(e) => e.kind(),
             Self::Circuits(e) => e.kind(),
-            Self::MissingKeys => ErrorKind::KeySet,
+            Self::MissingKeys(_) => ErrorKind::KeySet,
             Self::Layout(_) | Self::Placement { .. } | Self::NoBootstrapper { .. } => ErrorKind::Unsupported,
             Self::Shape { .. }
             | Self::NotFinite { .. }

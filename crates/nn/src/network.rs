@@ -334,7 +334,7 @@ impl Network {
         if let (Some(_), Some(bootstrapper)) = (first, bootstrapper) {
             keys = keys.merge(&bootstrapper.keys());
         }
-        if keys.is_covered_by(ev.keys()) { Ok(()) } else { Err(Error::MissingKeys) }
+        keys.check_covered_by(ev.keys()).map_err(Error::MissingKeys)
     }
 
     /// One layer, on inputs brought to the levels of the schedule. Values that nothing reads later are dropped.

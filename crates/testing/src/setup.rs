@@ -90,7 +90,7 @@ impl Setup {
 
 fn evaluator(ctx: &Context, generator: &KeyGenerator, secret: &SecretKey, request: &KeyRequest) -> Evaluator {
     let keys = generator.evaluation_keys(secret, request).expect("keys");
-    assert!(request.is_covered_by(&keys));
+    request.check_covered_by(&keys).expect("the keys that were asked for");
     assert_eq!(request.bytes(ctx.params()), keys.bytes());
     Evaluator::new(ctx, Arc::new(keys))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aegis::message::{self, Kind};
 use aegis::{Client, Error, ErrorKind, Model, Server};
 use aegis_ckks::{
-    Ciphertext, Context, EvaluationKeys, Evaluator, KeyRequest, N16_B13_S40, Params, Seed,
+    Ciphertext, Context, EvaluationKeys, Evaluator, KeyPurpose, KeyRequest, N16_B13_S40, Params, Seed,
     insecure_bootstrap_spec,
 };
 use aegis_models::{Bert, CALIBRATION_FILE, calibration_file, cosine};
@@ -139,7 +139,13 @@ fn keys_queries_and_results_of_others_are_refused() {
     let refusal = |keys| server.evaluate(keys, &encrypted, &mut ()).map(drop).expect_err("other keys");
     let (foreign, missing) = (refusal(&others), refusal(&own));
     assert!(matches!(foreign, Error::ForeignKeys { what: "the query", .. }), "{foreign}");
-    assert!(matches!(missing, Error::Evaluation(aegis_nn::Error::MissingKeys)), "{missing}");
+    let lacks = |e: &Error| match e {
+        Error::Evaluation(aegis_nn::Error::MissingKeys(aegis_ckks::Error::MissingKey { what, .. })) => {
+            Some(*what)
+        }
+        _ => None,
+    };
+    assert_eq!(lacks(&missing), Some(KeyPurpose::Relinearization), "{missing}");
     assert_eq!([foreign, missing].map(|e| e.kind()), [ErrorKind::KeySet; 2]);
 
     let ev = Evaluator::new(&ctx, own);

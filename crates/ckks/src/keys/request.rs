@@ -4,7 +4,14 @@ use std::collections::BTreeMap;
 
 use aegis_ring::Galois;
 
-use crate::{Error, EvaluationKeys, Level, Params, Result};
+use crate::{Error, EvaluationKeys, KeyPurpose, Level, Params, Result};
+
+/// A key of a request, whatever the ring.
+enum Asked {
+    Relinearization,
+    Map(Galois),
+    Encapsulation,
+}
 
 /// The keys that circuits ask for, each at the highest level it is used at: a key serves every lower level too.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -115,15 +122,36 @@ impl KeyRequest {
         switching + encapsulation
     }
 
-    /// True when `other` has everything that this asks for.
-    pub fn is_within(&self, other: &Self) -> bool {
-        self.relinearization <= other.relinearization
-            && self.galois.iter().all(|(map, level)| other.galois.get(map).is_some_and(|l| l >= level))
-            && (!self.encapsulation || other.encapsulation)
+    /// The first key that this asks for and `other` does not, and the level that it is needed at.
+    fn missing(&self, other: &Self) -> Option<(Asked, Level)> {
+        let lacks = |have: Option<&Level>, level: &Level| have.is_none_or(|have| have < level);
+        let relinearization = self.relinearization.filter(|l| lacks(other.relinearization.as_ref(), l));
+        let map = || self.galois.iter().find(|(map, level)| lacks(other.galois.get(map), level));
+        let encapsulation = || self.encapsulation && !other.encapsulation;
+        relinearization
+            .map(|level| (Asked::Relinearization, level))
+            .or_else(|| map().map(|(map, level)| (Asked::Map(*map), *level)))
+            .or_else(|| encapsulation().then_some((Asked::Encapsulation, Level::BASE)))
     }
 
-    /// True when `keys` hold everything asked for.
-    pub fn is_covered_by(&self, keys: &EvaluationKeys) -> bool {
-        self.is_within(&keys.contents())
+    /// True when `other` has everything that this asks for.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.missing(other).is_none()
+    }
+
+    /// Fails with [`Error::MissingKey`] unless `keys` hold everything asked for, and with [`Error::WrongRing`] where they
+    /// are of another ring.
+    pub fn check_covered_by(&self, keys: &EvaluationKeys) -> Result<()> {
+        let held = keys.contents();
+        if let Some(have) = self.foreign.or((self.n != held.n).then_some(self.n)) {
+            return Err(Error::WrongRing { have, want: held.n });
+        }
+        let Some((asked, level)) = self.missing(&held) else { return Ok(()) };
+        let what = match asked {
+            Asked::Relinearization => KeyPurpose::Relinearization,
+            Asked::Map(map) => KeyPurpose::of_map(map, held.n),
+            Asked::Encapsulation => KeyPurpose::Encapsulation,
+        };
+        Err(Error::MissingKey { what, level })
     }
 }
