@@ -18,15 +18,7 @@ const WEIGHTS: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab
 /// Random weights in the shape of all-MiniLM-L6-v2: counts do not depend on values, and tests have no network.
 fn minilm_of_shapes(slots: usize, tokens: usize) -> Model {
     let dir = tempfile::tempdir().expect("a folder");
-    let shape = TinyBert {
-        width: 384,
-        layers: 6,
-        heads: 12,
-        intermediate: 1536,
-        positions: 512,
-        ..TinyBert::default()
-    };
-    shape.write(dir.path()).expect("the folder can be written");
+    TinyBert::of_minilm_size().write(dir.path()).expect("the folder can be written");
     let bert = Bert::load(dir.path()).expect("loads");
     let file = dir.path().join("calibration.json");
     std::fs::write(&file, CALIBRATION.replace(WEIGHTS, bert.identity())).expect("the folder can be written");

@@ -57,6 +57,11 @@ impl Default for TinyBert {
 pub type Stored = (Dtype, Vec<usize>, Vec<u8>);
 
 impl TinyBert {
+    /// The sizes of all-MiniLM-L6-v2, with random weights.
+    pub fn of_minilm_size() -> Self {
+        Self { width: 384, layers: 6, heads: 12, intermediate: 1536, positions: 512, ..Self::default() }
+    }
+
     /// Writes `config.json`, `tokenizer.json` and `model.safetensors` into `dir`.
     ///
     /// # Errors

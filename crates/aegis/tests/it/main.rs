@@ -88,14 +88,7 @@ fn refuses_damage(ctx: &Context, sent: &[u8]) {
 #[test]
 fn a_model_of_full_size_runs_on_the_recorder() {
     let dir = tempfile::tempdir().expect("a folder");
-    let sizes = TinyBert {
-        width: 384,
-        heads: 12,
-        layers: 2,
-        intermediate: 1536,
-        positions: 128,
-        ..TinyBert::default()
-    };
+    let sizes = TinyBert { layers: 2, positions: 128, ..TinyBert::of_minilm_size() };
     sizes.write(dir.path()).expect("a writable folder");
     let bert = Arc::new(Bert::load(dir.path()).expect("a model"));
     let tokens = [bert.tokenize(TEXT).expect("tokens")];
