@@ -1,7 +1,6 @@
 //! A small encoder with made-up weights, its exact meaning, and constants fitted to it.
 
-use std::f64::consts::PI;
-
+use aegis_circuits::{chebyshev, goldschmidt};
 use aegis_nn::{
     Affine, Bounds, Calibration, EncoderWeights, ExpPolynomial, GeluCalibration, InverseCalibration,
     LayerCalibration, LayerWeights, Layout, Norm, NormCalibration, SoftmaxCalibration, Tensor, TokenZero,
@@ -10,28 +9,8 @@ use aegis_testing::Numbers;
 
 use crate::support::Matrices;
 
-/// Chebyshev coefficients of the interpolation of `f` on `[a, b]`.
-fn interpolate(f: impl Fn(f64) -> f64, (a, b): (f64, f64), degree: usize) -> Vec<f64> {
-    let n = degree + 1;
-    let angle = |j: usize| PI * (j as f64 + 0.5) / n as f64;
-    let values: Vec<f64> = (0..n).map(|j| f((a + b + (b - a) * angle(j).cos()) / 2.0)).collect();
-    let coefficient = |k: usize| {
-        let sum: f64 = values.iter().enumerate().map(|(j, v)| v * (k as f64 * angle(j)).cos()).sum();
-        sum * if k == 0 { 1.0 } else { 2.0 } / n as f64
-    };
-    (0..n).map(coefficient).collect()
-}
-
-/// The fastest schedule for sums in `[smallest, 1]`.
-fn schedule(smallest: f64) -> Vec<f64> {
-    let (mut low, mut factors) = (smallest, vec![]);
-    while low < 0.999 {
-        let k = 2.0 / (1.0 + low);
-        factors.push(k);
-        low = k * low * (2.0 - k * low);
-    }
-    factors
-}
+/// Sums in `[smallest, 1]` are inverted to this.
+const TOLERANCE: f64 = 1e-3;
 
 /// A smooth activation; the polynomials are fitted to it, so that any one serves.
 fn activation(x: f64) -> f64 {
@@ -139,9 +118,9 @@ fn softmax_constants(layout: &Layout, seen: &Attended) -> SoftmaxCalibration {
         score_scale: 0.5,
         key_bias_offset_delta: (0..layout.heads()).map(deltas).collect(),
         row_constant: seen.row_constant.clone(),
-        exp_poly: ExpPolynomial { cheb: interpolate(f64::exp, (a, b), 7), a, b, squarings: 2 },
-        inv0: InverseCalibration { eps, schedule: schedule(eps) },
-        inv_next: [16, 64, 128].map(|n| (n, schedule(f64::from(n).recip()))).into(),
+        exp_poly: ExpPolynomial { cheb: chebyshev::interpolate(f64::exp, 7, (a, b)), a, b, squarings: 2 },
+        inv0: InverseCalibration { eps, schedule: goldschmidt::schedule(eps, TOLERANCE) },
+        inv_next: [16, 64, 128].map(|n| (n, goldschmidt::schedule(f64::from(n).recip(), TOLERANCE))).into(),
     }
 }
 
@@ -152,7 +131,7 @@ fn norm_constants(variances: &[f64], first: f64) -> NormCalibration {
     let range = (seen.0 * 0.8, seen.1 * 1.2);
     NormCalibration {
         var_range: range,
-        cheb: interpolate(|v| v.sqrt().recip(), range, 15),
+        cheb: chebyshev::interpolate(|v| v.sqrt().recip(), 15, range),
         token0_scale: first,
     }
 }
@@ -179,8 +158,8 @@ fn exact_layer(layout: &Layout, w: &LayerWeights, x: &Tensor, index: usize) -> (
         ln2: norm_constants(&var2, 0.5),
         gelu: GeluCalibration {
             range: others,
-            cheb: interpolate(activation, others, 15),
-            token0: TokenZero { range: first, cheb: interpolate(activation, first, 15) },
+            cheb: chebyshev::interpolate(activation, 15, others),
+            token0: TokenZero { range: first, cheb: chebyshev::interpolate(activation, 15, first) },
         },
         residual_bound: largest(&r2),
         bounds: Bounds {
