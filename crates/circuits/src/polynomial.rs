@@ -108,15 +108,19 @@ impl Polynomial {
 
     /// The polynomial of every slot. Level: lower by [`Polynomial::depth`]. Scale: canonical.
     pub fn evaluate(&self, ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
-        self.evaluate_to(ev, x, ev.params().scale(x.level().lowered(self.depth())))
+        self.evaluate_to(ev, x, self.canonical(ev, x))
     }
 
     /// [`Polynomial::evaluate`] of several ciphertexts: those of one level and scale share the encoded vectors of slots
     /// that fall into classes, which are held until the last one is done.
     pub fn evaluate_all(&self, ev: &Evaluator, xs: &[Ciphertext]) -> Result<Vec<Ciphertext>> {
         let slots = Slots::of_classes(ev, &self.classes, xs.len());
-        let target = |x: &Ciphertext| ev.params().scale(x.level().lowered(self.depth()));
-        xs.iter().map(|x| self.run(&slots, x, target(x))).collect()
+        xs.iter().map(|x| self.run(&slots, x, self.canonical(ev, x))).collect()
+    }
+
+    /// The canonical scale of the result's level.
+    fn canonical(&self, ev: &Evaluator, x: &Ciphertext) -> f64 {
+        ev.params().scale(x.level().lowered(self.depth()))
     }
 
     /// [`Polynomial::evaluate`] with a result at the scale `target`.

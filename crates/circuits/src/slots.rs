@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
 use aegis_ckks::{Evaluator, Level, Plaintext};
@@ -33,16 +34,15 @@ impl<'a> Slots<'a> {
 
     /// The vector of slot j's `values[classes[j mod period]]`.
     pub(crate) fn encode(&self, values: &[f64], scale: f64, level: Level) -> Result<Rc<Plaintext>> {
+        let fresh = || {
+            let vector: Vec<f64> = self.classes.iter().map(|&class| values[class]).collect();
+            Ok(Rc::new(Plaintext::encode_real(self.ev.context(), &vector, scale, level)?))
+        };
+        let Some(encoded) = &self.encoded else { return fresh() };
         let key = (values.iter().map(|v| v.to_bits()).collect(), scale.to_bits(), level);
-        let kept = self.encoded.as_ref().and_then(|encoded| encoded.borrow().get(&key).cloned());
-        if let Some(kept) = kept {
-            return Ok(kept);
+        match encoded.borrow_mut().entry(key) {
+            Entry::Occupied(kept) => Ok(Rc::clone(kept.get())),
+            Entry::Vacant(room) => Ok(Rc::clone(room.insert(fresh()?))),
         }
-        let vector: Vec<f64> = self.classes.iter().map(|&class| values[class]).collect();
-        let fresh = Rc::new(Plaintext::encode_real(self.ev.context(), &vector, scale, level)?);
-        if let Some(encoded) = &self.encoded {
-            encoded.borrow_mut().insert(key, Rc::clone(&fresh));
-        }
-        Ok(fresh)
     }
 }

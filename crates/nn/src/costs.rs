@@ -1,5 +1,7 @@
 //! What a network costs at each level: its layers and a bootstrap, counted by a device that computes nothing.
 
+use std::iter;
+
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{KernelCosts, Level, Params, Recorder, Totals};
 
@@ -31,8 +33,9 @@ pub(crate) fn costs<'a>(params: &Params, layers: impl Iterator<Item = &'a dyn La
             ops_ns.push(costs.clone());
             continue;
         }
-        let at = |level| Ok(ns(params, &count(&recorder, layer, Level(level))?));
-        let costs = (0..=top).map(at).collect::<Result<Vec<_>>>()?;
+        let above = (1..=top).map(|level| count(&recorder, layer, Level(level)));
+        let totals = iter::once(Ok(at_base)).chain(above);
+        let costs = totals.map(|totals| Ok(ns(params, &totals?))).collect::<Result<Vec<_>>>()?;
         known.push((kind, costs.clone()));
         ops_ns.push(costs);
     }
