@@ -22,15 +22,6 @@ pub enum HostData {
 }
 
 impl HostData {
-    /// Size in bytes, as the data leaves the host.
-    pub fn bytes(&self) -> u64 {
-        let words = match self {
-            Self::Residues(words) => words.len(),
-            Self::Coefficients(words) => words.len(),
-        };
-        (words * size_of::<u64>()) as u64
-    }
-
     /// Checks the data against the shape it is meant for: number of words, and canonical residues. Every backend
     /// calls it in [`Backend::upload`].
     pub fn check(&self, rns: &Rns, shape: &Shape) -> Result<()> {
