@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use public_api::Builder;
 
-use crate::cargo::{cargo, output, packages, root};
+use crate::cargo::{cargo, libraries, output, root};
 
 /// Set for a run of this program in the place of rustdoc: the path of the real one.
 const REAL_RUSTDOC: &str = "AEGIS_XTASK_RUSTDOC";
@@ -15,7 +15,7 @@ const REAL_RUSTDOC: &str = "AEGIS_XTASK_RUSTDOC";
 /// Compares the API of every library with its text.
 pub(crate) fn check() -> Result<()> {
     let mut changed = Vec::new();
-    for (name, path) in libraries()? {
+    for (name, path) in texts()? {
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
         let now = api(&name)?;
         if now != committed {
@@ -38,29 +38,20 @@ pub(crate) fn check() -> Result<()> {
 
 /// Writes the text of every library.
 pub(crate) fn bless() -> Result<()> {
-    for (name, path) in libraries()? {
+    for (name, path) in texts()? {
         std::fs::write(&path, api(&name)?).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
 
 /// The libraries that are published, and where their texts are.
-fn libraries() -> Result<Vec<(String, PathBuf)>> {
-    let mut libraries = Vec::new();
-    for package in packages()? {
-        let is_library = |target: &serde_json::Value| target["kind"][0] == "lib";
-        // `publish` is null for anywhere and empty for nowhere.
-        if package["publish"].is_null()
-            && package["targets"].as_array().is_some_and(|t| t.iter().any(is_library))
-        {
-            let (Some(name), Some(manifest)) = (package["name"].as_str(), package["manifest_path"].as_str())
-            else {
-                bail!("a package without a name or a manifest");
-            };
-            libraries.push((name.to_owned(), PathBuf::from(manifest).with_file_name("api.txt")));
-        }
-    }
-    Ok(libraries)
+fn texts() -> Result<Vec<(String, PathBuf)>> {
+    let text = |package: &serde_json::Value| {
+        let (name, manifest) = (package["name"].as_str(), package["manifest_path"].as_str());
+        let (name, manifest) = name.zip(manifest).context("a package without a name or a manifest")?;
+        Ok((name.to_owned(), PathBuf::from(manifest).with_file_name("api.txt")))
+    };
+    libraries()?.iter().map(text).collect()
 }
 
 /// Every public item of a library, one a line.

@@ -48,6 +48,18 @@ pub(crate) fn packages() -> Result<Vec<Value>> {
     Ok(metadata["packages"].as_array().cloned().unwrap_or_default())
 }
 
+/// The libraries among them that are published.
+pub(crate) fn libraries() -> Result<Vec<Value>> {
+    let is_library = |target: &Value| target["kind"][0] == "lib";
+    let mut packages = packages()?;
+    // `publish` is null for anywhere and empty for nowhere.
+    packages.retain(|package| {
+        let targets = package["targets"].as_array();
+        package["publish"].is_null() && targets.is_some_and(|targets| targets.iter().any(is_library))
+    });
+    Ok(packages)
+}
+
 fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let args = command.get_args().map(|a| a.to_string_lossy().into_owned());

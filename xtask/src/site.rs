@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo::{cargo, output, packages, root, run};
+use crate::cargo::{cargo, libraries, output, root, run};
 use crate::tidy::tracked_files;
 
 /// Repository files are found below this folder of the site, so that no page has the name of a crate.
@@ -130,12 +130,10 @@ fn copy(file: &str, site: &Path) -> Result<()> {
 /// The front page: every library, and every page by its folder.
 fn index(pages: &[&str]) -> Result<String> {
     let mut text = String::from("# aegis\n\n## Crates\n");
-    for package in packages()? {
+    for package in libraries()? {
         let name = package["name"].as_str().context("a package without a name")?;
-        if package["publish"].is_null() && package["targets"][0]["kind"][0] == "lib" {
-            let description = package["description"].as_str().unwrap_or_default();
-            text += &format!("- [{name}]({}/index.html): {description}\n", name.replace('-', "_"));
-        }
+        let description = package["description"].as_str().unwrap_or_default();
+        text += &format!("- [{name}]({}/index.html): {description}\n", name.replace('-', "_"));
     }
     let mut folder = None;
     for page in pages {

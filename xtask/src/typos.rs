@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::cargo::{root, run};
-use crate::model;
+use crate::python;
 
 const VERSION: &str = "1.52.0";
 /// SHA-256 of its wheels: Linux and macOS on two processors, Windows.
@@ -40,30 +40,9 @@ fn fetch() -> Result<PathBuf> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let wheel = requirement(&folder)?;
     // pip compares the wheel with the hashes before it unpacks anything.
-    let mut pip = Command::new(model::python()?);
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--require-hashes",
-    ]);
-    pip.args([
-        "--only-binary",
-        ":all:",
-        "--retries",
-        "1",
-        "--timeout",
-        "20",
-        "--no-warn-script-location",
-        "--upgrade",
-    ]);
-    model::python_run(
-        pip.arg("--target").arg(&folder).arg("--requirement").arg(wheel),
-        "is this machine offline?",
-    )?;
+    let mut pip = python::pip("install")?;
+    pip.args(["--require-hashes", "--no-warn-script-location", "--upgrade", "--target"]).arg(&folder);
+    python::run(pip.arg("--requirement").arg(wheel), "is this machine offline?")?;
     if !program.exists() {
         bail!("pip reported success but left no {}", program.display());
     }
