@@ -1,6 +1,6 @@
 //! Inverses by Goldschmidt's method with a relaxation schedule.
 
-use aegis_ckks::{Ciphertext, Evaluator};
+use aegis_ckks::{Ciphertext, Evaluator, Plaintext};
 
 use crate::slots::Slots;
 use crate::sum::Sum;
@@ -15,35 +15,54 @@ use crate::{Error, InvalidCircuit, Result};
 /// A step multiplies by `k^2` without a level of its own: the product is read at a scale smaller by that factor, and
 /// an integer factor, 1 to about 4, keeps the scale within a factor of two of the canonical one.
 pub fn inverse(ev: &Evaluator, b: &Ciphertext, schedule: &[f64]) -> Result<Ciphertext> {
-    let depth = schedule.len() as u32;
-    if b.level().0 < depth {
-        return Err(Error::TooDeep { circuit: "an inverse", depth, have: b.level() });
-    }
-    if let Some(&k) = schedule.iter().find(|k| !k.is_finite() || **k <= 0.0) {
-        return Err(Error::Invalid(InvalidCircuit::Relaxation(k)));
-    }
-    let Some((first, rest)) = schedule.split_first() else {
+    let steps = plan(ev, b, schedule)?;
+    let Some(first) = steps.first() else {
         return Ok(ev.add_scalar(&ev.mul_scalar(b, 0.0, 1.0)?, 1.0)?);
     };
-    let steps = plan(ev, b, schedule);
     // a = 2 k - k^2 b, at the scale that the later steps bring to the canonical one.
     let slots = Slots::alike(ev);
-    let mut sum = Sum::new(&slots, b.level(), steps[0].a * ev.params().rescale_factor(b.level()));
-    sum.multiple(&[-first * first], b)?;
-    sum.constant(&[2.0 * first]);
-    let mut a = sum.rescale()?;
-    let mut b = b.clone();
-    let mut k = *first;
-    for (i, &next) in rest.iter().enumerate() {
-        b = multiply(ev, &b, &correction(ev, &b, k, &steps[i])?)?;
-        k = next;
-        a = multiply(ev, &a, &correction(ev, &b, k, &steps[i + 1])?)?;
-    }
+    let mut sum = Sum::new(&slots, b.level(), first.a * ev.params().rescale_factor(b.level()));
+    sum.multiple(&[-first.k * first.k], b)?;
+    sum.constant(&[2.0 * first.k]);
+    let mut a = [sum.rescale()?];
+    finish(ev, b, &steps, &mut a)?;
+    let [a] = a;
     Ok(a)
 }
 
-/// How one step keeps its scales.
+/// The inverses of several values that are packed in one ciphertext, each in a ciphertext of its own: result u is
+/// `units[u] / b` slot by slot, so that 1 in the slots of a unit and 0 in all others unpacks it. A unit is a vector of
+/// a power of two of numbers, which repeats over the slots.
+///
+/// The steps are those of [`inverse`], from `a = units[u]`: unpacking takes no level. All units share b, so that n steps
+/// take n - 1 products for it and n - 1 for each unit. Slots of no unit take part in b: what they hold must not make the
+/// steps diverge either.
+///
+/// Level, scale and key as for [`inverse`]. Without units there is no result.
+pub fn inverses(
+    ev: &Evaluator,
+    b: &Ciphertext,
+    schedule: &[f64],
+    units: &[Vec<f64>],
+) -> Result<Vec<Ciphertext>> {
+    let steps = plan(ev, b, schedule)?;
+    let encode = |unit: &Vec<f64>, scale| Plaintext::encode_real(ev.context(), unit, scale, b.level());
+    let Some(first) = steps.first() else {
+        let zero = ev.mul_scalar(b, 0.0, 1.0)?;
+        return units.iter().map(|unit| Ok(ev.add_plain(&zero, &encode(unit, b.scale())?)?)).collect();
+    };
+    let t = correction(ev, b, first)?;
+    let scale = first.a * ev.params().rescale_factor(b.level()) / t.scale();
+    let start = |unit| Ok(ev.rescale(&ev.mul_plain(&t, &encode(unit, scale)?)?)?);
+    let mut a = units.iter().map(start).collect::<Result<Vec<_>>>()?;
+    finish(ev, b, &steps, &mut a)?;
+    Ok(a)
+}
+
+/// One step, and how it keeps its scales.
 struct Step {
+    /// The relaxation factor.
+    k: f64,
     /// The integer factor of `b` in `t = 2 k - k^2 b`.
     factor: f64,
     /// Scale of `t`, which makes that factor stand for `k^2`.
@@ -52,16 +71,23 @@ struct Step {
     a: f64,
 }
 
-fn plan(ev: &Evaluator, b: &Ciphertext, schedule: &[f64]) -> Vec<Step> {
+fn plan(ev: &Evaluator, b: &Ciphertext, schedule: &[f64]) -> Result<Vec<Step>> {
+    let depth = schedule.len() as u32;
+    if b.level().0 < depth {
+        return Err(Error::TooDeep { circuit: "an inverse", depth, have: b.level() });
+    }
+    if let Some(&k) = schedule.iter().find(|k| !k.is_finite() || **k <= 0.0) {
+        return Err(Error::Invalid(InvalidCircuit::Relaxation(k)));
+    }
     let params = ev.params();
     let (mut scale, mut level) = (b.scale(), b.level());
     let mut steps = Vec::with_capacity(schedule.len());
-    for k in schedule {
+    for &k in schedule {
         let below = level.lowered(1);
         let divisor = params.rescale_factor(level);
         let factor = (params.scale(below) * divisor * k * k / (scale * scale)).round().max(1.0);
         let t = factor * scale / (k * k);
-        steps.push(Step { factor, t, a: 0.0 });
+        steps.push(Step { k, factor, t, a: 0.0 });
         (scale, level) = (scale * t / divisor, below);
     }
     // Backwards: the scale of `a` before a step from the one wanted after it.
@@ -70,14 +96,31 @@ fn plan(ev: &Evaluator, b: &Ciphertext, schedule: &[f64]) -> Vec<Step> {
         step.a = a;
         a = a * params.rescale_factor(b.level().lowered(i as u32)) / step.t;
     }
-    steps
+    Ok(steps)
+}
+
+/// The steps after the first, with one b for every `a`.
+fn finish(ev: &Evaluator, b: &Ciphertext, steps: &[Step], a: &mut [Ciphertext]) -> Result<()> {
+    let [first, rest @ ..] = steps else { return Ok(()) };
+    if rest.is_empty() || a.is_empty() {
+        return Ok(());
+    }
+    let (mut b, mut t) = (b.clone(), correction(ev, b, first)?);
+    for step in rest {
+        b = multiply(ev, &b, &t)?;
+        t = correction(ev, &b, step)?;
+        for a in &mut *a {
+            *a = multiply(ev, a, &t)?;
+        }
+    }
+    Ok(())
 }
 
 /// `t = 2 k - k^2 b`.
-fn correction(ev: &Evaluator, b: &Ciphertext, k: f64, step: &Step) -> Result<Ciphertext> {
+fn correction(ev: &Evaluator, b: &Ciphertext, step: &Step) -> Result<Ciphertext> {
     // The integer product, read as k^2 times b.
     let b = ev.reinterpret(&ev.mul_scalar(b, -step.factor, 1.0)?, step.t)?;
-    Ok(ev.add_scalar(&b, 2.0 * k)?)
+    Ok(ev.add_scalar(&b, 2.0 * step.k)?)
 }
 
 fn multiply(ev: &Evaluator, x: &Ciphertext, t: &Ciphertext) -> Result<Ciphertext> {

@@ -157,3 +157,55 @@ fn the_inverse_takes_one_level_a_step() {
         }
     }
 }
+
+/// Sums of four units, of two slots each in eight, and the 0/1 vectors of the units.
+fn packed(slots: usize) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let sums = uniform(slots, 9).into_iter().map(|x| 17.0 / 32.0 + 15.0 / 32.0 * x).collect();
+    let unit = |u| (0..8).map(|slot| f64::from(u8::from(slot / 2 == u))).collect();
+    (sums, (0..4).map(unit).collect())
+}
+
+#[test]
+fn packed_inverses_unpack_without_a_level() {
+    let s = Setup::new(insecure(insecure_levelled_spec(10, 6)));
+    let schedule = goldschmidt::schedule(1.0 / 16.0, 1e-3);
+    let (sums, units) = packed(s.ctx.params().slots());
+    for steps in 0..=schedule.len() {
+        let level = Level(steps as u32);
+        let ev = s.evaluator(&KeyRequest::new(s.ctx.params().n()).relinearize(level));
+        let b = s.encrypt_real_at(&sums, level);
+        let inverses = goldschmidt::inverses(&ev, &b, &schedule[..steps], &units).unwrap();
+        assert_eq!(inverses.len(), units.len());
+        for (u, (inverse, unit)) in inverses.iter().zip(&units).enumerate() {
+            let of = |(slot, b)| unit[slot % unit.len()] * goldschmidt::plain(b, &schedule[..steps]);
+            let want: Vec<f64> = sums.iter().copied().enumerate().map(of).collect();
+            s.expect(&format!("unit {u}, {steps} steps"), inverse, &complex(&want), 4.0 * TOLERANCE);
+            assert_eq!(inverse.level(), Level(0), "{steps} steps");
+            assert!((inverse.scale() / s.ctx.params().scale(Level(0)) - 1.0).abs() < 1e-9, "{steps} steps");
+        }
+        let counts = ev.counts();
+        // Of b once, and of every unit.
+        assert_eq!(counts.products, (1 + 4) * steps.saturating_sub(1) as u64, "{steps} steps");
+        assert_eq!(counts.plain_products, if steps == 0 { 0 } else { 4 }, "{steps} steps");
+    }
+}
+
+#[test]
+fn packed_inverses_of_no_units_and_of_bad_ones() {
+    let s = Setup::new(insecure(insecure_levelled_spec(10, 2)));
+    let ev = s.evaluator(&KeyRequest::new(s.ctx.params().n()));
+    let b = s.encrypt_real_at(&[0.5], Level(2));
+    for schedule in [&[][..], &[1.0], &[1.0, 1.0]] {
+        assert!(goldschmidt::inverses(&ev, &b, schedule, &[]).unwrap().is_empty());
+    }
+    assert_eq!(ev.counts().products, 0);
+    let refused = |schedule: &[f64], unit| goldschmidt::inverses(&ev, &b, schedule, &[unit]).unwrap_err();
+    for schedule in [&[][..], &[1.0]] {
+        for unit in [vec![], vec![1.0; 3], vec![1.0; 1024], vec![f64::NAN]] {
+            assert!(matches!(refused(schedule, unit), Error::Ckks(aegis_ckks::Error::Encoding(_))));
+        }
+    }
+    assert!(matches!(refused(&[1.0; 3], vec![1.0]), Error::TooDeep { depth: 3, have: Level(2), .. }));
+    let why = refused(&[-1.0], vec![1.0]);
+    assert!(matches!(why, Error::Invalid(InvalidCircuit::Relaxation(-1.0))), "{why}");
+}
