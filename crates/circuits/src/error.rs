@@ -94,6 +94,14 @@ pub enum InvalidCircuit {
         /// Upper end.
         high: f64,
     },
+    /// Polynomials of one ciphertext on several ranges.
+    #[error("polynomials of one ciphertext on [{}, {}] and on [{}, {}]; give them one range", left.0, left.1, right.0, right.1)]
+    OtherRange {
+        /// The range of the first one.
+        left: (f64, f64),
+        /// The range that differs.
+        right: (f64, f64),
+    },
     /// Slots are assigned to polynomials with a period that divides no number of slots.
     #[error("polynomials for a period of {0} slots, which is not a power of two")]
     Period(usize),

@@ -89,7 +89,7 @@ impl Polynomial {
 
     /// Levels taken: `ceil(log2(degree + 1))`, and one to bring x from a range other than `[-1, 1]` to it.
     pub fn depth(&self) -> u32 {
-        chebyshev::depth(self.degree()) + u32::from(!self.is_normalized())
+        chebyshev::depth(self.degree()) + normalizing_depth(self.range)
     }
 
     /// The keys that an input at `level` needs.
@@ -108,45 +108,61 @@ impl Polynomial {
 
     /// The polynomial of every slot. Level: lower by [`Polynomial::depth`]. Scale: canonical.
     pub fn evaluate(&self, ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
-        self.evaluate_to(ev, x, self.canonical(ev, x))
+        self.evaluate_one(ev, x, None)
     }
 
     /// [`Polynomial::evaluate`] of several ciphertexts: those of one level and scale share the encoded vectors of slots
     /// that fall into classes, which are held until the last one is done.
     pub fn evaluate_all(&self, ev: &Evaluator, xs: &[Ciphertext]) -> Result<Vec<Ciphertext>> {
         let slots = Slots::of_classes(ev, &self.classes, xs.len());
-        xs.iter().map(|x| self.run(&slots, x, self.canonical(ev, x))).collect()
+        xs.iter().map(|x| self.run(&slots, &mut Powers::new(&slots, self.range, x), None)).collect()
     }
 
-    /// The canonical scale of the result's level.
-    fn canonical(&self, ev: &Evaluator, x: &Ciphertext) -> f64 {
-        ev.params().scale(x.level().lowered(self.depth()))
+    /// [`Polynomial::evaluate`] of several polynomials at one ciphertext, which share the `T_k(y)`: for values of several
+    /// units that are packed in it, polynomials that are zero outside the slots of a unit ([`Polynomial::by_class`])
+    /// unpack them. All have one range; degrees, and with them the levels of the results, may differ. Without units there
+    /// is no result.
+    pub fn evaluate_units(ev: &Evaluator, x: &Ciphertext, units: &[Self]) -> Result<Vec<Ciphertext>> {
+        let Some(first) = units.first() else { return Ok(vec![]) };
+        if let Some(other) = units.iter().find(|unit| unit.range != first.range) {
+            let (left, right) = (first.range, other.range);
+            return Err(Error::Invalid(InvalidCircuit::OtherRange { left, right }));
+        }
+        let slots = Slots::alike(ev);
+        let mut powers = Powers::new(&slots, first.range, x);
+        let value = |unit: &Self| unit.run(&Slots::of_classes(ev, &unit.classes, 1), &mut powers, None);
+        units.iter().map(value).collect()
     }
 
     /// [`Polynomial::evaluate`] with a result at the scale `target`.
     pub fn evaluate_to(&self, ev: &Evaluator, x: &Ciphertext, target: f64) -> Result<Ciphertext> {
-        self.run(&Slots::of_classes(ev, &self.classes, 1), x, target)
+        self.evaluate_one(ev, x, Some(target))
     }
 
-    fn run(&self, slots: &Slots<'_>, x: &Ciphertext, target: f64) -> Result<Ciphertext> {
-        let ev = slots.ev;
+    fn evaluate_one(&self, ev: &Evaluator, x: &Ciphertext, target: Option<f64>) -> Result<Ciphertext> {
+        let slots = Slots::of_classes(ev, &self.classes, 1);
+        self.run(&slots, &mut Powers::new(&slots, self.range, x), target)
+    }
+
+    /// The value at the input of `powers`, at the scale `target` or the canonical one.
+    fn run(&self, slots: &Slots<'_>, powers: &mut Powers<'_>, target: Option<f64>) -> Result<Ciphertext> {
+        let (ev, x) = (slots.ev, &powers.x);
         let depth = self.depth();
         if x.level().0 < depth {
             return Err(Error::TooDeep { circuit: "a polynomial", depth, have: x.level() });
         }
+        let below = x.level().lowered(depth);
+        let target = target.unwrap_or(ev.params().scale(below));
         if self.degree() == 0 {
             let zero = ev.reinterpret(&ev.mul_scalar(x, 0.0, 1.0)?, target)?;
-            let zero = ev.drop_to(&zero, x.level().lowered(depth))?;
-            return constant(slots, &zero, &self.coefficients[0]);
+            return constant(slots, &ev.drop_to(&zero, below)?, &self.coefficients[0]);
         }
-        let x = if self.is_normalized() { x.clone() } else { self.normalize(ev, x)? };
         let splitting = Splitting::best(&self.coefficients);
-        let mut powers = Powers::new(slots, x);
         let offset = chebyshev::depth(self.degree()) - 1;
         let level = powers.level(offset)?;
         let scale = target * ev.params().rescale_factor(level);
         let mut sum = Sum::new(slots, level, scale);
-        splitting.add_to(&mut sum, scale, &self.coefficients, offset, &mut powers)?;
+        splitting.add_to(&mut sum, scale, &self.coefficients, offset, powers)?;
         sum.rescale()
     }
 
@@ -154,16 +170,11 @@ impl Polynomial {
     pub fn cost(&self) -> PolynomialCost {
         Splitting::best(&self.coefficients).cost(&self.coefficients)
     }
+}
 
-    fn is_normalized(&self) -> bool {
-        self.range == (-1.0, 1.0)
-    }
-
-    fn normalize(&self, ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
-        let (a, b) = self.range;
-        let y = ev.mul_const(x, 2.0 / (b - a))?;
-        Ok(ev.add_scalar(&y, -(a + b) / (b - a))?)
-    }
+/// Levels that it takes to bring x from this range to `[-1, 1]`.
+fn normalizing_depth(range: (f64, f64)) -> u32 {
+    u32::from(range != (-1.0, 1.0))
 }
 
 /// Levels of `T_k`: `ceil(log2 k)`.
@@ -249,8 +260,8 @@ impl Splitting {
         } else {
             let giant = powers.get(m)?.clone();
             let above = powers.level(offset - 1)?;
-            let inner_scale = scale / giant.scale() * powers.slots.ev.params().rescale_factor(above);
-            let mut inner = Sum::new(powers.slots, above, inner_scale);
+            let inner_scale = scale / giant.scale() * sum.slots.ev.params().rescale_factor(above);
+            let mut inner = Sum::new(sum.slots, above, inner_scale);
             self.add_to(&mut inner, inner_scale, &q, offset - 1, powers)?;
             sum.product(&inner.rescale()?, &giant)?;
         }
@@ -311,22 +322,24 @@ fn need_power(k: usize, needed: &mut BTreeMap<usize, ()>) {
     }
 }
 
-/// The `T_k(x)` that an evaluation has asked for so far.
+/// The `T_k(y)` that evaluations at one x have asked for so far.
 struct Powers<'a> {
     slots: &'a Slots<'a>,
-    top: Level,
+    range: (f64, f64),
+    x: Ciphertext,
     powers: BTreeMap<usize, Ciphertext>,
 }
 
 impl<'a> Powers<'a> {
-    fn new(slots: &'a Slots<'a>, x: Ciphertext) -> Self {
-        Self { slots, top: x.level(), powers: BTreeMap::from([(1, x)]) }
+    fn new(slots: &'a Slots<'a>, range: (f64, f64), x: &Ciphertext) -> Self {
+        Self { slots, range, x: x.clone(), powers: BTreeMap::new() }
     }
 
-    /// The level `offset` below x.
+    /// The level `offset` below y.
     fn level(&self, offset: u32) -> Result<Level> {
-        let too_deep = Error::TooDeep { circuit: "a polynomial", depth: offset, have: self.top };
-        self.top.down(offset).ok_or(too_deep)
+        let depth = offset + normalizing_depth(self.range);
+        let too_deep = Error::TooDeep { circuit: "a polynomial", depth, have: self.x.level() };
+        self.x.level().down(depth).ok_or(too_deep)
     }
 
     fn get(&mut self, k: usize) -> Result<&Ciphertext> {
@@ -338,6 +351,9 @@ impl<'a> Powers<'a> {
     }
 
     fn make(&mut self, k: usize) -> Result<Ciphertext> {
+        if k == 1 {
+            return self.normalized();
+        }
         let (a, b) = factors(k);
         let (ta, tb) = (self.get(a)?.clone(), self.get(b)?.clone());
         let mut sum = Sum::twice(self.slots, &ta, &tb)?;
@@ -347,5 +363,15 @@ impl<'a> Powers<'a> {
             sum.multiple(&[-1.0], &self.get(a - b)?.clone())?;
         }
         sum.rescale()
+    }
+
+    /// `T_1(y) = y`, which is x itself on `[-1, 1]`.
+    fn normalized(&self) -> Result<Ciphertext> {
+        let (ev, (a, b)) = (self.slots.ev, self.range);
+        if normalizing_depth(self.range) == 0 {
+            return Ok(self.x.clone());
+        }
+        let y = ev.mul_const(&self.x, 2.0 / (b - a))?;
+        Ok(ev.add_scalar(&y, -(a + b) / (b - a))?)
     }
 }

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// A sum under construction at one level and scale, not yet rescaled. Terms from higher levels join for free: their
 /// surplus limbs are ignored, and constants are encoded at the scale that makes every term land on that of the sum.
 pub(crate) struct Sum<'a> {
-    slots: &'a Slots<'a>,
+    pub(crate) slots: &'a Slots<'a>,
     level: Level,
     scale: f64,
     products: Option<Product>,

@@ -209,3 +209,59 @@ fn packed_inverses_of_no_units_and_of_bad_ones() {
     let why = refused(&[-1.0], vec![1.0]);
     assert!(matches!(why, Error::Invalid(InvalidCircuit::Relaxation(-1.0))), "{why}");
 }
+
+/// Four units of two slots in eight: each has an inverse square root of its own, and zero outside its slots.
+fn inverse_roots(degrees: [usize; 4], range: (f64, f64)) -> Vec<Polynomial> {
+    let unit = |(u, degree)| {
+        let own = chebyshev::interpolate(|x| (x + 2.0 + 0.1 * u as f64).powf(-0.5), degree, range);
+        let classes = (0..8).map(|slot| usize::from(slot / 2 == u)).collect();
+        Polynomial::by_class(&[vec![], own], classes, range).unwrap()
+    };
+    degrees.into_iter().enumerate().map(unit).collect()
+}
+
+#[test]
+fn polynomials_of_units_share_their_powers() {
+    // Products and key switches of all units together, and of each for itself.
+    let cases = [
+        ([15; 4], (-0.5, 1.5), (20, 16), (32, 28)),
+        ([7; 4], (-1.0, 1.0), (14, 10), (20, 16)),
+        ([15, 3, 0, 1], (-0.5, 1.5), (9, 8), (10, 9)),
+    ];
+    let s = Setup::new(insecure(insecure_levelled_spec(10, 6)));
+    let level = s.ctx.params().max_level();
+    let ev = s.evaluator(&KeyRequest::new(s.ctx.params().n()).relinearize(level));
+    let xs: Vec<f64> = uniform(512, 7).into_iter().map(|x| 0.25 + 0.75 * x).collect();
+    let x = s.encrypt_real_at(&xs, level);
+    for (degrees, range, together, apart) in cases {
+        let units = inverse_roots(degrees, range);
+        let start = ev.counts();
+        let values = Polynomial::evaluate_units(&ev, &x, &units).unwrap();
+        let between = ev.counts();
+        assert_eq!(values.len(), units.len());
+        for (u, (value, unit)) in values.iter().zip(&units).enumerate() {
+            let want: Vec<f64> = xs.iter().enumerate().map(|(slot, &x)| unit.plain(x, slot)).collect();
+            s.expect(&format!("unit {u} of {degrees:?}"), value, &complex(&want), TOLERANCE);
+            let own = unit.evaluate(&ev, &x).unwrap();
+            assert_eq!((value.level(), value.scale()), (own.level(), own.scale()), "unit {u} of {degrees:?}");
+            assert_eq!(s.decrypt(value), s.decrypt(&own), "unit {u} of {degrees:?}");
+        }
+        let counts = [between - start, ev.counts() - between].map(|c| (c.products, c.key_switches));
+        assert_eq!(counts, [together, apart], "{degrees:?}");
+    }
+}
+
+#[test]
+fn polynomials_of_no_units_and_of_several_ranges() {
+    let s = Setup::new(insecure(insecure_levelled_spec(10, 2)));
+    let ev = s.evaluator(&KeyRequest::new(s.ctx.params().n()));
+    let x = s.encrypt_real_at(&[0.5], Level(2));
+    assert!(Polynomial::evaluate_units(&ev, &x, &[]).unwrap().is_empty());
+    let on = |range| Polynomial::chebyshev([0.0, 1.0], range).unwrap();
+    let (left, right) = ((-1.0, 1.0), (-1.0, 2.0));
+    let refused = Polynomial::evaluate_units(&ev, &x, &[on(left), on(right)]).unwrap_err();
+    assert!(matches!(refused, Error::Invalid(why) if why == InvalidCircuit::OtherRange { left, right }));
+    let x = ev.drop_to(&x, Level(0)).unwrap();
+    let refused = Polynomial::evaluate_units(&ev, &x, &[on(left)]).unwrap_err();
+    assert!(matches!(refused, Error::TooDeep { depth: 1, have: Level(0), .. }), "{refused}");
+}
