@@ -7,7 +7,7 @@
 //! Both kinds of steps stay over QP, so that the division by P happens once an output (double hoisting, Bossuat,
 //! Mouchet, Troncoso-Pastoriza, Hubaux 2021, section 4), together with the rescale.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 
 use aegis_ckks::{
@@ -17,12 +17,18 @@ use num_complex::Complex64;
 
 use crate::{Error, InvalidCircuit, Result};
 
-/// Sums over giant steps, and weights, are made in chunks of about this size, so that a transform with many diagonals
-/// runs in bounded memory.
-const CHUNK_BYTES: u64 = 512 << 20;
+/// Bytes that a transform may hold, so that one with many diagonals runs in bounded memory.
+struct Limits {
+    /// Sums over giant steps, and weights, are made in chunks of about this size.
+    chunk: u64,
+    /// All baby steps of all inputs are kept at once up to this size; beyond it, those of one input at a time, where
+    /// there is room for the sums of all outputs, which are then open until the last input.
+    babies: u64,
+    /// Baby steps with the open sums. Outputs whose sums find no room make the baby steps of every input again.
+    held: u64,
+}
 
-/// All baby steps of all inputs are kept at once up to this size; beyond it, those of one input at a time.
-const BABY_BYTES: u64 = 2 << 30;
+const LIMITS: Limits = Limits { chunk: 512 << 20, babies: 2 << 30, held: (2 << 30) + (512 << 20) };
 
 /// Cost of a giant step (decomposition of one polynomial and its key product) in baby steps (a key product, bound by
 /// memory). 31 diagonals on 36 limbs take least time with 8 baby steps, and 1.2 times as long with 4 or 16.
@@ -183,7 +189,7 @@ impl LinearTransform {
     ) -> Result<Vec<Ciphertext>> {
         let level = self.level(xs)?;
         let scale = target * ev.params().rescale_factor(level) / xs[0].scale();
-        let blocks = self.blocks(ev.context(), level, diagonals.period());
+        let blocks = self.blocks(ev.context(), level, diagonals.period(), &LIMITS);
         self.run(ev, xs, target, &blocks, &Source::OnTheFly { diagonals, scale })
     }
 
@@ -197,7 +203,7 @@ impl LinearTransform {
         target: f64,
     ) -> Result<EncodedDiagonals> {
         let plaintext = target * ctx.params().rescale_factor(level) / scale;
-        let blocks = self.blocks(ctx, level, diagonals.period());
+        let blocks = self.blocks(ctx, level, diagonals.period(), &LIMITS);
         let weights = blocks.iter().map(|block| self.weights(ctx, level, block, diagonals, plaintext));
         let weights = weights.collect::<Result<_>>()?;
         Ok(EncodedDiagonals { level, scale, target, blocks, weights })
@@ -232,29 +238,30 @@ impl LinearTransform {
         Ok(level)
     }
 
-    /// Cuts the work into inner products of bounded size, in the order in which they run: for some outputs, giant
-    /// steps from the last to the first, and for these the inputs.
-    fn blocks(&self, ctx: &Context, level: Level, period: usize) -> Vec<Block> {
+    /// Cuts the work into inner products of bounded size, in the order in which they run: in each pass some outputs, for
+    /// these the inputs, for these the giant steps from the last to the first.
+    fn blocks(&self, ctx: &Context, level: Level, period: usize, limits: &Limits) -> Vec<Block> {
         let limb_bytes = ctx.params().extended_basis(level).len() as u64 * 8;
         let pair_bytes = 2 * limb_bytes * ctx.params().n() as u64;
-        let all_babies = (self.inputs * self.babies.len()) as u64 * pair_bytes;
-        let group = if all_babies <= BABY_BYTES { self.inputs } else { 1 };
+        let (babies, sums) = (self.babies.len() as u64 * pair_bytes, self.giants as u64 * pair_bytes);
+        let (all_babies, all_sums) = (self.inputs as u64 * babies, self.outputs as u64 * sums);
+        let too_many_sums = babies + all_sums > limits.held;
+        let at_once = all_babies <= limits.babies || (too_many_sums && all_babies <= limits.held);
+        let group = if at_once { self.inputs } else { 1 };
+        let room = limits.held.saturating_sub(babies) / sums;
+        let pass = if group == self.inputs { self.outputs } else { (room as usize).clamp(1, self.outputs) };
         let weight_bytes = limb_bytes * (2 * period * group * self.babies.len()) as u64;
-        let rows = ((CHUNK_BYTES / pair_bytes.max(weight_bytes)) as usize).max(1);
-        // Sums over several groups of inputs are open for all giant steps until the last group is done.
-        let rows = if group < self.inputs { rows.max(self.giants) } else { rows };
-        let outputs = if group < self.inputs { (rows / self.giants).max(1) } else { rows.min(self.outputs) };
+        let rows = ((limits.chunk / pair_bytes.max(weight_bytes)) as usize).max(1);
+        let outputs = rows.min(pass);
         let giants = (rows / outputs).clamp(1, self.giants);
         let mut blocks = vec![];
-        for o in (0..self.outputs).step_by(outputs) {
-            for g in (0..self.giants).step_by(giants) {
-                for a in (0..self.inputs).step_by(group) {
-                    let end = self.giants - g;
-                    blocks.push(Block {
-                        outputs: o..(o + outputs).min(self.outputs),
-                        giants: end.saturating_sub(giants)..end,
-                        inputs: a..(a + group).min(self.inputs),
-                    });
+        for pass in chunks(0..self.outputs, pass) {
+            for inputs in chunks(0..self.inputs, group) {
+                for outputs in chunks(pass.clone(), outputs) {
+                    for last in chunks(0..self.giants, giants) {
+                        let giants = self.giants - last.end..self.giants - last.start;
+                        blocks.push(Block { outputs: outputs.clone(), giants, inputs: inputs.clone() });
+                    }
                 }
             }
         }
@@ -299,7 +306,7 @@ impl LinearTransform {
         let (ctx, level) = (ev.context(), xs[0].level());
         let mut accumulators: Vec<Option<Extended>> = (0..self.outputs).map(|_| None).collect();
         let mut babies: Option<(Range<usize>, Extended)> = None;
-        let mut sums: Option<Extended> = None;
+        let mut open = VecDeque::new();
         for (index, block) in blocks.iter().enumerate() {
             let (inputs, x) = match babies.take() {
                 Some(kept) if kept.0 == block.inputs => kept,
@@ -317,12 +324,14 @@ impl LinearTransform {
                     &fresh
                 }
             };
-            let done = ev.weighted_sums(w, &x, sums.take())?;
+            // The sums of a pass come back in the order in which they were opened.
+            let sums = if block.inputs.start > 0 { open.pop_front() } else { None };
+            let sums = ev.weighted_sums(w, &x, sums)?;
             babies = Some((inputs, x));
             if block.inputs.end == self.inputs {
-                self.giant_step_sums(ev, block, &done, &mut accumulators)?;
+                self.giant_step_sums(ev, block, &sums, &mut accumulators)?;
             } else {
-                sums = Some(done);
+                open.push_back(sums);
             }
         }
         // Exactly the scale wanted: that of the sums is off by the roundings of the weights' scale.
@@ -365,9 +374,69 @@ impl LinearTransform {
     }
 }
 
+/// A range in parts of `size`, the last one maybe shorter.
+fn chunks(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
+    range.clone().step_by(size).map(move |start| start..(start + size).min(range.end))
+}
+
 impl Block {
     /// Rows of the inner product: one a giant step and output.
     fn rows(&self) -> usize {
         self.giants.len() * self.outputs.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aegis_ckks::insecure_levelled_spec;
+    use aegis_testing::{Setup, insecure, uniform_complex};
+
+    /// Every (output, input, index) has its own diagonal.
+    struct Random;
+
+    impl Diagonals for Random {
+        fn period(&self) -> usize {
+            16
+        }
+
+        fn diagonal(&self, output: usize, input: usize, index: i64) -> Option<Vec<Complex64>> {
+            Some(uniform_complex(16, (output * 64 + input) as u64 * 4096 + index as u64))
+        }
+    }
+
+    #[test]
+    fn the_same_bits_within_any_limits() {
+        let s = Setup::new(insecure(insecure_levelled_spec(7, 2)));
+        let t = LinearTransform::new(3, 5, 0..8, 1).unwrap().with_baby_steps(4);
+        let (params, level) = (s.ctx.params(), Level(2));
+        let ev = s.evaluator(&t.keys(params, level));
+        let xs: Vec<_> = (0..3).map(|seed| s.encrypt_at(&uniform_complex(64, seed), level)).collect();
+        let want: Vec<_> = t.apply(&ev, &xs, &Random).unwrap().iter().map(|y| s.decrypt(y)).collect();
+        let target = params.scale(Level(1));
+        let scale = target * params.rescale_factor(level) / xs[0].scale();
+        let pair = 2 * 8 * (params.extended_basis(level).len() * params.n()) as u64;
+        // In pairs: 4 baby steps an input, sums of 2 giant steps for each of 5 outputs. How often inputs are rotated.
+        let cases = [
+            (5, 12, 12, 1),
+            (5, 11, 14, 1),
+            (1, 11, 14, 1),
+            (5, 11, 13, 1),
+            (3, 11, 11, 2),
+            (5, 11, 6, 5),
+            (0, 0, 0, 5),
+        ];
+        for (chunk, babies, held, passes) in cases {
+            let limits = Limits { chunk: chunk * pair, babies: babies * pair, held: held * pair };
+            let blocks = t.blocks(&s.ctx, level, Random.period(), &limits);
+            let before = ev.counts();
+            let source = Source::OnTheFly { diagonals: &Random, scale };
+            let got = t.run(&ev, &xs, target, &blocks, &source).unwrap();
+            let got: Vec<_> = got.iter().map(|y| s.decrypt(y)).collect();
+            assert_eq!(got, want, "chunks of {chunk}, {babies} baby steps, {held} held");
+            let (hoisted, single) = t.rotations();
+            let rotations = (ev.counts() - before).rotations;
+            assert_eq!(rotations, (passes * hoisted + single) as u64, "{chunk} {babies} {held}");
+        }
     }
 }

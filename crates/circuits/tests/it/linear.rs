@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aegis_circuits::{Diagonals, Error, InvalidCircuit, LinearTransform, Result};
-use aegis_ckks::{KeyRequest, Level, insecure_levelled_spec};
+use aegis_ckks::{KeyRequest, Level, N16_B13_S40, Params, Recorder, insecure_levelled_spec};
 use aegis_testing::{Setup, distance, insecure, uniform_complex};
 use num_complex::Complex64;
 
@@ -143,4 +143,29 @@ fn misuse_is_an_error() {
     let bottom = ev.drop_to(&high, Level(0)).unwrap();
     let refused = t.apply(&ev, &[bottom.clone(), bottom], &d).unwrap_err();
     assert!(matches!(refused, Error::TooDeep { depth: 1, .. }), "{refused}");
+}
+
+/// Maps between 3, 6 and 12 ciphertexts, as in large models: their baby steps were made again for every few outputs,
+/// because the sums of all outputs had to fit a chunk.
+#[test]
+fn baby_steps_are_made_once_an_input() {
+    let params = Params::try_from(N16_B13_S40).unwrap();
+    let recorder = Recorder::new(&params).unwrap();
+    let shapes = [(12, 3, 256, 10), (6, 2, 256, 10), (12, 3, 128, 16), (3, 12, 128, 16), (3, 12, 256, 16)];
+    for (inputs, outputs, reach, level) in shapes {
+        let t = LinearTransform::new(inputs, outputs, -reach..reach, 1).unwrap().with_baby_steps(32);
+        let d = Random { period: reach as usize, zero: None };
+        let ev = recorder.evaluator(&t.keys(&params, Level(level))).unwrap();
+        let xs: Vec<_> = (0..inputs).map(|_| recorder.ciphertext(Level(level)).unwrap()).collect();
+        let before = recorder.count(|| Ok::<_, Error>(())).unwrap().live_bytes;
+        let totals = recorder.count(|| t.apply(&ev, &xs, &d)).unwrap();
+        let (hoisted, single) = t.rotations();
+        assert_eq!(ev.counts().rotations, (hoisted + single) as u64, "{inputs} to {outputs}");
+        // Baby steps and open sums, a chunk of sums and one of weights.
+        assert!(
+            totals.peak_bytes - before <= 7 << 29,
+            "{inputs} to {outputs}: {}",
+            totals.peak_bytes - before
+        );
+    }
 }
