@@ -137,6 +137,9 @@ pub enum InvalidCircuit {
         /// Inputs of the transform.
         want: usize,
     },
+    /// A linear transform of no columns.
+    #[error("a linear transform of no columns; give at least one")]
+    NoColumns,
     /// Relaxation factors of an inverse that no schedule has.
     #[error("a relaxation factor of {0} in an inverse; they are finite and above zero")]
     Relaxation(f64),

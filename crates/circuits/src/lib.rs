@@ -4,7 +4,7 @@
 //!
 //! | circuit | levels | what it is |
 //! |---|---|---|
-//! | [`LinearTransform`] | 1 | block matrices by diagonals: baby and giant steps, both over QP |
+//! | [`LinearTransform`] | 1 | block matrices by diagonals: baby and giant steps, both over QP; columns of inputs |
 //! | [`Polynomial`] | `ceil(log2(degree + 1))` | Chebyshev basis, Paterson-Stockmeyer, classes of slots, powers shared |
 //! | [`goldschmidt::inverse`] | 1 a step | `1 / b` with a relaxation schedule; of packed values, unpacked on the way |
 //! | [`Bootstrapper`] | ends at the fresh level | full and sparse slots, complex, real, pairs; its error is a [`Budget`] |

@@ -26,9 +26,12 @@ struct Limits {
     babies: u64,
     /// Baby steps with the open sums. Outputs whose sums find no room make the baby steps of every input again.
     held: u64,
+    /// All weights are kept for the next column up to this size, and encoded for each column beyond it.
+    weights: u64,
 }
 
-const LIMITS: Limits = Limits { chunk: 512 << 20, babies: 2 << 30, held: (2 << 30) + (512 << 20) };
+const LIMITS: Limits =
+    Limits { chunk: 512 << 20, babies: 2 << 30, held: (2 << 30) + (512 << 20), weights: 3 << 29 };
 
 /// Cost of a giant step (decomposition of one polynomial and its key product) in baby steps (a key product, bound by
 /// memory). 31 diagonals on 36 limbs take least time with 8 baby steps, and 1.2 times as long with 4 or 16.
@@ -97,7 +100,7 @@ struct Block {
 /// Where the weights of a block come from.
 enum Source<'a> {
     Encoded(&'a [Weights]),
-    OnTheFly { diagonals: &'a dyn Diagonals, scale: f64 },
+    OnTheFly { diagonals: &'a dyn Diagonals, scale: f64, kept: Option<&'a mut Vec<Weights>> },
 }
 
 impl LinearTransform {
@@ -190,7 +193,37 @@ impl LinearTransform {
         let level = self.level(xs)?;
         let scale = target * ev.params().rescale_factor(level) / xs[0].scale();
         let blocks = self.blocks(ev.context(), level, diagonals.period(), &LIMITS);
-        self.run(ev, xs, target, &blocks, &Source::OnTheFly { diagonals, scale })
+        self.run(ev, xs, target, &blocks, Source::OnTheFly { diagonals, scale, kept: None })
+    }
+
+    /// [`LinearTransform::apply`] to several columns of inputs, as blocks of tokens are, which gives the outputs of each
+    /// column. The weights are encoded once for all columns, unless all of them together would take more than 1.5 GiB.
+    ///
+    /// The columns run one after the other, in the memory of one and that of the kept weights. To multiply all columns
+    /// by a weight at once would hold the baby steps of all of them, and spare only that the weights are read again:
+    /// short vectors, about a hundredth of the bytes that a column touches.
+    pub fn apply_columns(
+        &self,
+        ev: &Evaluator,
+        columns: &[&[Ciphertext]],
+        diagonals: &dyn Diagonals,
+    ) -> Result<Vec<Vec<Ciphertext>>> {
+        let (level, x) = self.common_level(columns)?;
+        let target = ev.params().scale(level.lowered(1));
+        let scale = target * ev.params().rescale_factor(level) / x.scale();
+        let blocks = self.blocks(ev.context(), level, diagonals.period(), &LIMITS);
+        let weight_bytes = self.weight_bytes(ev.params(), level, diagonals.period());
+        let keep = columns.len() > 1 && weight_bytes <= LIMITS.weights;
+        let mut weights = vec![];
+        let one = |(index, xs): (usize, &&[Ciphertext])| {
+            let source = if keep && index > 0 {
+                Source::Encoded(&weights)
+            } else {
+                Source::OnTheFly { diagonals, scale, kept: keep.then_some(&mut weights) }
+            };
+            self.run(ev, xs, target, &blocks, source)
+        };
+        columns.iter().enumerate().map(one).collect()
     }
 
     /// Encodes the weights for inputs at `level` and `scale` and outputs at the scale `target`, one level lower.
@@ -220,7 +253,7 @@ impl LinearTransform {
         if level != e.level || !same_scale(xs[0].scale(), e.scale) {
             return Err(Error::Unaligned { left: e.level, right: level });
         }
-        self.run(ev, xs, e.target, &e.blocks, &Source::Encoded(&e.weights))
+        self.run(ev, xs, e.target, &e.blocks, Source::Encoded(&e.weights))
     }
 
     /// The common level of the inputs.
@@ -236,6 +269,25 @@ impl LinearTransform {
             return Err(Error::TooDeep { circuit: "a linear transform", depth: 1, have: level });
         }
         Ok(level)
+    }
+
+    /// The common level of the inputs of all columns, and one of them.
+    fn common_level<'a>(&self, columns: &[&'a [Ciphertext]]) -> Result<(Level, &'a Ciphertext)> {
+        let Some(&first) = columns.first() else { return Err(Error::Invalid(InvalidCircuit::NoColumns)) };
+        let level = self.level(first)?;
+        for column in columns {
+            let right = self.level(column)?;
+            if right != level || !same_scale(column[0].scale(), first[0].scale()) {
+                return Err(Error::Unaligned { left: level, right });
+            }
+        }
+        Ok((level, &first[0]))
+    }
+
+    /// Bytes of all weights on the device.
+    fn weight_bytes(&self, params: &Params, level: Level, period: usize) -> u64 {
+        let vectors = self.outputs * self.giants * self.inputs * self.babies.len();
+        (vectors * 2 * period * params.extended_basis(level).len()) as u64 * 8
     }
 
     /// Cuts the work into inner products of bounded size, in the order in which they run: in each pass some outputs, for
@@ -301,7 +353,7 @@ impl LinearTransform {
         xs: &[Ciphertext],
         target: f64,
         blocks: &[Block],
-        source: &Source<'_>,
+        mut source: Source<'_>,
     ) -> Result<Vec<Ciphertext>> {
         let (ctx, level) = (ev.context(), xs[0].level());
         let mut accumulators: Vec<Option<Extended>> = (0..self.outputs).map(|_| None).collect();
@@ -317,11 +369,20 @@ impl LinearTransform {
                 }
             };
             let fresh;
-            let w = match *source {
+            let w = match &mut source {
                 Source::Encoded(weights) => &weights[index],
-                Source::OnTheFly { diagonals, scale } => {
-                    fresh = self.weights(ctx, level, block, diagonals, scale)?;
-                    &fresh
+                Source::OnTheFly { diagonals, scale, kept } => {
+                    let made = self.weights(ctx, level, block, *diagonals, *scale)?;
+                    match kept {
+                        None => {
+                            fresh = made;
+                            &fresh
+                        }
+                        Some(kept) => {
+                            kept.push(made);
+                            &kept[index]
+                        }
+                    }
                 }
             };
             // The sums of a pass come back in the order in which they were opened.
@@ -427,11 +488,11 @@ mod tests {
             (0, 0, 0, 5),
         ];
         for (chunk, babies, held, passes) in cases {
-            let limits = Limits { chunk: chunk * pair, babies: babies * pair, held: held * pair };
+            let limits = Limits { chunk: chunk * pair, babies: babies * pair, held: held * pair, weights: 0 };
             let blocks = t.blocks(&s.ctx, level, Random.period(), &limits);
             let before = ev.counts();
-            let source = Source::OnTheFly { diagonals: &Random, scale };
-            let got = t.run(&ev, &xs, target, &blocks, &source).unwrap();
+            let source = Source::OnTheFly { diagonals: &Random, scale, kept: None };
+            let got = t.run(&ev, &xs, target, &blocks, source).unwrap();
             let got: Vec<_> = got.iter().map(|y| s.decrypt(y)).collect();
             assert_eq!(got, want, "chunks of {chunk}, {babies} baby steps, {held} held");
             let (hoisted, single) = t.rotations();

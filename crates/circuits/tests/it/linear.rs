@@ -169,3 +169,66 @@ fn baby_steps_are_made_once_an_input() {
         );
     }
 }
+
+#[test]
+fn columns_have_the_bits_of_each_alone() {
+    let s = Setup::new(insecure(insecure_levelled_spec(9, 2)));
+    let t = LinearTransform::new(2, 3, -4..5, 1).unwrap();
+    let d = Random { period: 32, zero: Some(2) };
+    let ev = s.evaluator(&t.keys(s.ctx.params(), Level(2)));
+    let x = |seed| s.encrypt_at(&uniform_complex(s.ctx.params().slots(), seed), Level(2));
+    let columns: Vec<_> = (0..3).map(|c| [x(2 * c), x(2 * c + 1)]).collect();
+    let alone: Vec<_> = columns.iter().map(|xs| t.apply(&ev, xs, &d).unwrap()).collect();
+    for count in 1..=3 {
+        let columns: Vec<_> = columns[..count].iter().map(|xs| &xs[..]).collect();
+        let together = t.apply_columns(&ev, &columns, &d).unwrap();
+        assert_eq!(together.len(), count);
+        for (got, want) in together.iter().flatten().zip(alone.iter().flatten()) {
+            assert_eq!((got.level(), got.scale()), (want.level(), want.scale()));
+            assert_eq!(s.decrypt(got), s.decrypt(want), "{count} columns");
+        }
+        assert!(together.iter().all(|outputs| outputs.len() == 3));
+    }
+}
+
+/// Weights are encoded once for all columns, unless all of them together are too large to be kept.
+#[test]
+fn columns_share_encoded_weights() {
+    let params = Params::try_from(N16_B13_S40).unwrap();
+    let recorder = Recorder::new(&params).unwrap();
+    for (reach, level, encodings) in [(128, 10, 1), (128, 16, 1), (256, 12, 1), (256, 13, 3)] {
+        let t = LinearTransform::new(3, 12, -reach..reach, 1).unwrap().with_baby_steps(32);
+        let d = Random { period: reach as usize, zero: None };
+        let ev = recorder.evaluator(&t.keys(&params, Level(level))).unwrap();
+        let xs: [_; 3] = std::array::from_fn(|_| recorder.ciphertext(Level(level)).unwrap());
+        let one = recorder.count(|| t.apply(&ev, &xs, &d)).unwrap();
+        let first = ev.counts();
+        let three = recorder.count(|| t.apply_columns(&ev, &[&xs, &xs, &xs], &d)).unwrap();
+        assert_eq!(three.upload_bytes, encodings * one.upload_bytes, "{reach} at {level}");
+        assert_eq!((ev.counts() - first).rotations, 3 * first.rotations, "{reach} at {level}");
+        assert_eq!(three.bytes_touched, 3 * one.bytes_touched, "{reach} at {level}");
+        // The kept weights, and the outputs of the two columns before.
+        let outputs = 2 * 12 * 2 * params.basis(Level(level - 1)).len() as u64 * 8 * params.n() as u64;
+        assert!(three.peak_bytes <= one.peak_bytes + (3 << 29) + outputs, "{reach} at {level}");
+    }
+}
+
+#[test]
+fn columns_that_do_not_fit() {
+    let s = Setup::new(insecure(insecure_levelled_spec(9, 2)));
+    let t = LinearTransform::new(2, 1, [0], 1).unwrap();
+    let ev = s.evaluator(&KeyRequest::new(s.ctx.params().n()));
+    let x = [0.5, 0.25].map(|value| s.encrypt_real_at(&[value], Level(2)));
+    let low = [0.5, 0.25].map(|value| s.encrypt_real_at(&[value], Level(1)));
+    let wide = [0, 1].map(|i| ev.reinterpret(&x[i], 2.0 * x[i].scale()).unwrap());
+    let refused =
+        |columns: &[&[_]]| t.apply_columns(&ev, columns, &Random { period: 1, zero: None }).unwrap_err();
+    assert!(matches!(refused(&[]), Error::Invalid(InvalidCircuit::NoColumns)));
+    let short = refused(&[&x, &x[..1]]);
+    assert!(matches!(short, Error::Invalid(InvalidCircuit::Inputs { have: 1, want: 2 })), "{short}");
+    let lower = refused(&[&x, &low]);
+    assert!(matches!(lower, Error::Unaligned { left: Level(2), right: Level(1) }), "{lower}");
+    let wider = refused(&[&x, &wide]);
+    assert!(matches!(wider, Error::Unaligned { left: Level(2), right: Level(2) }), "{wider}");
+    assert_eq!(ev.counts().plain_products, 0);
+}
