@@ -8,14 +8,14 @@ use aegis::{Client, Model, Server};
 use aegis_ckks::{Context, EvaluationKeys, KeyGenerator, OpCounts, Params, Seed};
 use aegis_hal::Trace;
 use aegis_hal::trace::Totals;
-use aegis_nn::{Observer, StageInfo};
+use aegis_nn::{Observer, TaskInfo};
 
-/// What stages of one name do, over all layers.
+/// What the tasks of stages of one name do, over all layers.
 #[derive(Clone, Debug, Default)]
 pub struct Stage {
     /// Their number.
     pub times: u64,
-    /// Bootstraps before them.
+    /// Bootstraps among them.
     pub bootstraps: u64,
     /// What they ask of the device; `peak_bytes` is the largest of theirs.
     pub counts: Totals,
@@ -43,12 +43,12 @@ impl Recording {
         let ctx = Context::new(params.clone(), trace.clone())?;
         let server = Server::new(&ctx, model.clone())?;
         let secret = KeyGenerator::new(&ctx, Seed::new([1; 32])).secret_key();
-        let keys = Arc::new(EvaluationKeys::shapes(&ctx, &server.request(), secret.id())?);
+        let keys = Arc::new(EvaluationKeys::shapes(&ctx, server.request(), secret.id())?);
         let query = model.bert().query(model.layout(), text)?;
         let x = Client::new(&ctx, secret).encrypt(model, &query, &Seed::new([2; 32]))?;
         let before = trace.totals();
         let mut recorder = Recorder { trace, before, start: Instant::now(), stages: BTreeMap::new() };
-        drop(server.evaluate(&keys, &x, &mut recorder)?);
+        drop(server.evaluate(&keys, x, &mut recorder)?);
         Ok(Self { stages: recorder.stages, key_bytes: keys.bytes() })
     }
 
@@ -81,14 +81,15 @@ struct Recorder {
 }
 
 impl Observer for Recorder {
-    fn begin(&mut self, _stage: &StageInfo) {
+    fn begin(&mut self, _task: &TaskInfo<'_>) {
         self.trace.reset_peak();
         self.before = self.trace.totals();
         self.start = Instant::now();
     }
 
-    fn end(&mut self, stage: &StageInfo, _counts: &OpCounts) {
+    fn end(&mut self, task: &TaskInfo<'_>, _counts: &OpCounts) {
         let (host, counts) = (self.start.elapsed(), self.trace.totals() - self.before);
-        self.stages.entry(stage.name.clone()).or_default().add(1, stage.bootstraps, counts, host);
+        let bootstraps = u64::from(&*task.kind.layer == "bootstrap");
+        self.stages.entry(task.stage.layer.clone()).or_default().add(1, bootstraps, counts, host);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aegis_benches::{Bench, Options};
 use aegis_ckks::{
-    Context, Evaluator, KeyGenerator, Level, N16_B13_S40, Params, Seed, insecure_bootstrap_spec,
+    Ciphertext, Context, Evaluator, KeyGenerator, Level, N16_B13_S40, Params, Seed, insecure_bootstrap_spec,
 };
 use aegis_cpu::Cpu;
 use aegis_nn::layers::activation::Gelu;
@@ -13,7 +13,7 @@ use aegis_nn::layers::attention::{Attend, Scores};
 use aegis_nn::layers::linear::Linear;
 use aegis_nn::layers::pooling::MeanPool;
 use aegis_nn::layers::softmax::RowSum;
-use aegis_nn::{Content, CtTensor, Layer, Layout, MODEL, Tensor};
+use aegis_nn::{Catalog, Content, Lane, Layer, Layout, MODEL, Place, Program, Rows, Schedule, Shape, Tensor};
 use clap::Parser;
 
 fn main() -> anyhow::Result<()> {
@@ -30,14 +30,14 @@ fn main() -> anyhow::Result<()> {
         if options.test { (16, 16, 2, 32) } else { (64, 384, 12, 1536) };
     let layout = Layout::new(params.slots(), tokens, width, heads, intermediate)?;
 
-    measure(&bench, &ctx, "linear", 10, &linear(&layout, MODEL, width)?)?;
-    measure(&bench, &ctx, "linear_up", 8, &linear(&layout, Content::Intermediate, intermediate)?)?;
-    measure(&bench, &ctx, "scores", 8, &Scores::new(&layout, vec![0.0; heads], 1.0, 0.0)?)?;
-    measure(&bench, &ctx, "row_sum", 4, &RowSum::new(&layout))?;
-    measure(&bench, &ctx, "attend", 4, &Attend::new(&layout)?)?;
+    measure(&bench, &ctx, "linear", 10, linear(&layout, MODEL, width)?)?;
+    measure(&bench, &ctx, "linear_up", 8, linear(&layout, Content::Intermediate, intermediate)?)?;
+    measure(&bench, &ctx, "scores", 8, Scores::new(&layout, vec![0.0; heads], 1.0)?)?;
+    measure(&bench, &ctx, "row_sum", 4, RowSum::new(&layout))?;
+    measure(&bench, &ctx, "attend", 4, Attend::new(&layout)?)?;
     let coefficients: Vec<f64> = (0..32).map(|i| 0.5 / f64::from(1 + i * i)).collect();
-    measure(&bench, &ctx, "gelu", 4, &Gelu::new(&layout, coefficients.clone(), coefficients)?)?;
-    measure(&bench, &ctx, "mean_pool", 1, &MeanPool::new(&layout))
+    measure(&bench, &ctx, "gelu", 4, Gelu::new(&layout, coefficients.clone(), coefficients)?)?;
+    measure(&bench, &ctx, "mean_pool", 1, MeanPool::new(&layout))
 }
 
 /// A square map or one to the intermediate features, with small weights.
@@ -49,26 +49,35 @@ fn linear(layout: &Layout, output: Content, columns: usize) -> anyhow::Result<Li
 }
 
 /// One evaluation of `layer` with its outputs at `level`.
-fn measure(bench: &Bench, ctx: &Context, name: &str, level: u32, layer: &dyn Layer) -> anyhow::Result<()> {
+fn measure(
+    bench: &Bench,
+    ctx: &Context,
+    name: &str,
+    level: u32,
+    layer: impl Layer + 'static,
+) -> anyhow::Result<()> {
     if !bench.wants(name) {
         return Ok(());
     }
-    let level = Level(level);
+    let (level, layout, ports) = (Level(level), *layer.layout(), layer.inputs());
+    let rows = Rows::one(layout.tokens());
+    let program = Program::of_layer(ctx.params(), &Arc::new(layer), level, &rows)?;
+    let schedule = Schedule::deepest_first(&program);
     let keygen = KeyGenerator::new(ctx, Seed::new([7; 32]));
     let secret = keygen.secret_key();
-    let keys = keygen.evaluation_keys(&secret, &layer.keys(ctx.params(), level))?;
-    let ev = Evaluator::new(ctx, Arc::new(keys));
-    let layout = layer.layout();
-    let mut inputs: Vec<CtTensor> = Vec::new();
-    for (i, port) in layer.inputs().iter().enumerate() {
+    let keys = keygen.evaluation_keys(&secret, &Catalog::new(ctx.params())?.keys(&program)?)?;
+    let place = Place { ev: Evaluator::new(ctx, Arc::new(keys)), bootstrapper: None };
+    let mut inputs: Vec<Ciphertext> = Vec::new();
+    for (i, port) in ports.iter().enumerate() {
         let x = Tensor::from_fn(layout.tokens(), layout.columns(port.content), |r, c| wave(r * 7919 + c));
-        let at = Level(level.0 + port.above);
+        let shape = Shape::one(&layout, port.content, layout.tokens());
         let seed = Seed::new([9; 32]).derive("input", &(i as u64).to_le_bytes());
-        inputs.push(aegis_nn::encrypt(ctx, &secret, layout, port.content, &x, at, &seed)?);
+        let x = aegis_nn::encrypt(ctx, &secret, shape, &x, level.up(port.above), &seed)?;
+        inputs.extend(x.into_blocks());
     }
-    let inputs: Vec<&CtTensor> = inputs.iter().collect();
     bench.measure(name, 3, 1, || {
-        layer.forward(&ev, &inputs)?;
+        let mut lane = Lane::start(&program, &schedule, inputs.clone())?;
+        while lane.step(&place, &mut ())? {}
         Ok(ctx.device().sync()?)
     })
 }

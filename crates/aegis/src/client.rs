@@ -2,7 +2,7 @@
 
 use aegis_ckks::{Ciphertext, Context, EvaluationKeys, KeyGenerator, KeyRequest, SecretKey, Seed};
 use aegis_models::{Query, QueryShape};
-use aegis_nn::{CtTensor, MODEL};
+use aegis_nn::{CtTensor, MODEL, Shape};
 
 use crate::error::{Error, Result};
 use crate::message::{self, Header, Kind};
@@ -42,7 +42,9 @@ impl Client {
     /// [`Error::Evaluation`] for a query that does not fit the model's layout.
     pub fn encrypt(&self, model: &Model, query: &Query, seed: &Seed) -> Result<CtTensor> {
         let level = self.ctx.params().fresh_level();
-        Ok(aegis_nn::encrypt(&self.ctx, &self.secret, model.layout(), MODEL, &query.hidden, level, seed)?)
+        let layout = model.layout();
+        let shape = Shape { layout: *layout, content: MODEL, rows: query.shape.rows() };
+        Ok(aegis_nn::encrypt(&self.ctx, &self.secret, shape, &query.hidden, level, seed)?)
     }
 
     /// [`Client::encrypt`] as the message for a server.
@@ -62,7 +64,7 @@ impl Client {
     /// [`Error::OtherResult`], [`Error::ForeignKeys`].
     pub fn check(&self, shape: &QueryShape, blocks: &[Ciphertext]) -> Result<()> {
         let layout = shape.layout()?;
-        if layout.slots() != self.ctx.params().slots() || layout.blocks(MODEL) != blocks.len() {
+        if layout.slots() != self.ctx.params().slots() || shape.result_ciphertexts()? != blocks.len() {
             return Err(Error::OtherResult);
         }
         blocks.iter().try_for_each(|b| Error::check_keys("the result", b.key_id(), self.secret.id()))

@@ -188,7 +188,6 @@ fn damaged(fault: MessageDamage) -> Error {
 mod tests {
     use aegis_ckks::{KeyGenerator, Seed, insecure_levelled_spec};
     use aegis_models::Bert;
-    use aegis_nn::MODEL;
     use aegis_testing::TinyBert;
 
     use super::*;
@@ -204,7 +203,14 @@ mod tests {
         let seed = Seed::new([7; 32]);
         let level = ctx.params().fresh_level();
         let secret = KeyGenerator::new(&ctx, seed.clone()).secret_key();
-        let x = aegis_nn::encrypt(&ctx, &secret, &layout, MODEL, &query.hidden, level, &seed);
+        let x = aegis_nn::encrypt(
+            &ctx,
+            &secret,
+            query.shape.input().expect("a shape"),
+            &query.hidden,
+            level,
+            &seed,
+        );
         let header = Header { kind: Kind::Query, model: bert.identity().to_owned(), shape: query.shape };
         let bytes = encode(&ctx, &header, x.expect("a ciphertext").blocks()).expect("a message");
         (ctx, bytes)

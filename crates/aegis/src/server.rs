@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{Ciphertext, Context, EvaluationKeys, Evaluator, KeyRequest, same_scale};
-use aegis_nn::schedule::Schedule;
-use aegis_nn::{CtTensor, MODEL, Observer, StageInfo};
+use aegis_models::QueryShape;
+use aegis_nn::{Catalog, CtTensor, MODEL, Observer, Place, Plan, Shape};
 
 use crate::error::{Error, Result};
 use crate::message::{self, Header, Kind};
@@ -16,8 +16,8 @@ use crate::model::Model;
 pub struct Server {
     ctx: Context,
     model: Model,
-    schedule: Schedule,
-    bootstrapper: Bootstrapper,
+    plan: Plan,
+    bootstrapper: Arc<Bootstrapper>,
 }
 
 impl Server {
@@ -31,9 +31,9 @@ impl Server {
         if have != want {
             return Err(Error::OtherSlots { have, want });
         }
-        let schedule = model.network().schedule(ctx.params())?;
-        let bootstrapper = Bootstrapper::new(ctx, ctx.params().slots())?;
-        Ok(Self { ctx: ctx.clone(), model, schedule, bootstrapper })
+        let plan = Plan::new(model.network(), &mut Catalog::new(ctx.params())?)?;
+        let bootstrapper = Arc::new(Bootstrapper::new(ctx, ctx.params().slots())?);
+        Ok(Self { ctx: ctx.clone(), model, plan, bootstrapper })
     }
 
     /// The model.
@@ -42,20 +42,20 @@ impl Server {
     }
 
     /// Every key that an evaluation uses: what a client makes, and no others.
-    pub fn request(&self) -> KeyRequest {
-        self.model.network().keys(self.ctx.params(), &self.schedule).merge(&self.bootstrapper.keys())
+    pub fn request(&self) -> &KeyRequest {
+        self.plan.keys()
     }
 
-    /// The stages of an evaluation, in order.
-    pub fn stages(&self) -> Vec<StageInfo> {
-        self.model.network().stages(self.ctx.params(), &self.schedule)
+    /// How an evaluation runs, and the memory that it takes.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// The encrypted input of a query, checked: number of ciphertexts, level and scale.
     ///
     /// # Errors
     /// [`Error::NotFresh`] for ciphertexts that were computed on; [`Error::Evaluation`] for another number of them.
-    pub fn input(&self, tokens: usize, blocks: Vec<Ciphertext>) -> Result<CtTensor> {
+    pub fn input(&self, shape: &QueryShape, blocks: Vec<Ciphertext>) -> Result<CtTensor> {
         let params = self.ctx.params();
         let fresh = params.fresh_level();
         if let Some(block) =
@@ -68,7 +68,8 @@ impl Server {
                 want_log2: params.scale(fresh).log2(),
             });
         }
-        Ok(CtTensor::new(self.model.layout(), MODEL, tokens, blocks)?)
+        let shape = Shape { layout: *self.model.layout(), content: MODEL, rows: shape.rows() };
+        Ok(CtTensor::new(shape, blocks)?)
     }
 
     /// Whether keys made for a request serve the network. To ask before keys are read: [`Server::evaluate`] looks at those
@@ -77,7 +78,7 @@ impl Server {
     /// # Errors
     /// [`Error::KeysMissing`].
     pub fn check_request(&self, held: &KeyRequest) -> Result<()> {
-        if self.request().is_within(held) {
+        if self.plan.keys().is_within(held) {
             return Ok(());
         }
         Err(Error::KeysMissing { tokens: self.model.layout().tokens() })
@@ -90,12 +91,13 @@ impl Server {
     pub fn evaluate(
         &self,
         keys: &Arc<EvaluationKeys>,
-        x: &CtTensor,
+        x: CtTensor,
         observer: &mut dyn Observer,
     ) -> Result<CtTensor> {
         x.blocks().iter().try_for_each(|b| Error::check_keys("the query", b.key_id(), keys.id()))?;
         let ev = Evaluator::new(&self.ctx, Arc::clone(keys));
-        Ok(self.model.network().run(&ev, &self.schedule, Some(&self.bootstrapper), x, observer)?)
+        let place = Place { ev, bootstrapper: Some(Arc::clone(&self.bootstrapper)) };
+        Ok(self.plan.run(self.model.network(), &place, x, observer)?)
     }
 
     /// From a client's message to the one that answers it.
@@ -118,7 +120,7 @@ impl Server {
             let (have, want) = (header.shape.padded_tokens(), self.model.layout().tokens());
             return Err(Error::OtherLayout { have, want });
         }
-        let y = self.evaluate(keys, &self.input(header.shape.tokens(), blocks)?, observer)?;
+        let y = self.evaluate(keys, self.input(&header.shape, blocks)?, observer)?;
         message::encode(&self.ctx, &Header { kind: Kind::Result, ..header }, y.blocks())
     }
 }

@@ -4,6 +4,7 @@ mod generator;
 mod request;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use aegis_hal::{Kernel, Poly, View};
 use aegis_ring::Galois;
@@ -112,6 +113,25 @@ pub struct EvaluationKeys {
     pub(crate) relinearization: Option<SwitchingKey>,
     pub(crate) galois: BTreeMap<Galois, SwitchingKey>,
     pub(crate) encapsulation: Option<EncapsulationKeys>,
+    /// For counting: serves whatever is asked for and remembers it.
+    pub(crate) any: Option<AnyShape>,
+}
+
+/// Keys without content for every purpose, at the top of the chain.
+#[derive(Debug)]
+pub(crate) struct AnyShape {
+    pub(crate) key: SwitchingKey,
+    pub(crate) encapsulation: EncapsulationKeys,
+    /// What was asked for.
+    pub(crate) asked: Mutex<KeyRequest>,
+}
+
+impl AnyShape {
+    fn ask(&self, more: impl FnOnce(KeyRequest) -> KeyRequest) -> &Self {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        *asked = more(std::mem::take(&mut *asked));
+        self
+    }
 }
 
 impl EvaluationKeys {
@@ -138,6 +158,9 @@ impl EvaluationKeys {
 
     /// What these keys are for, as a request that would make them.
     pub fn contents(&self) -> KeyRequest {
+        if let Some(any) = &self.any {
+            return any.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        }
         let none = KeyRequest::new(self.n);
         let request = match &self.relinearization {
             Some(key) => none.relinearize(key.level),
@@ -154,16 +177,25 @@ impl EvaluationKeys {
     }
 
     pub(crate) fn relinearization(&self, level: Level) -> Result<&SwitchingKey> {
+        if let Some(any) = &self.any {
+            return Ok(&any.ask(|keys| keys.relinearize(level)).key);
+        }
         let missing = Error::MissingKey { what: KeyPurpose::Relinearization, level };
         self.relinearization.as_ref().filter(|k| k.level >= level).ok_or(missing)
     }
 
     pub(crate) fn galois(&self, map: Galois, level: Level) -> Result<&SwitchingKey> {
+        if let Some(any) = &self.any {
+            return Ok(&any.ask(|keys| keys.galois(map, level)).key);
+        }
         let missing = || Error::MissingKey { what: KeyPurpose::of_map(map, self.n), level };
         self.galois.get(&map).filter(|k| k.level >= level).ok_or_else(missing)
     }
 
     pub(crate) fn encapsulation(&self) -> Result<&EncapsulationKeys> {
+        if let Some(any) = &self.any {
+            return Ok(&any.ask(KeyRequest::encapsulation).encapsulation);
+        }
         let missing = Error::MissingKey { what: KeyPurpose::Encapsulation, level: Level::BASE };
         self.encapsulation.as_ref().ok_or(missing)
     }

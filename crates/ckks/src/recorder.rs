@@ -29,11 +29,6 @@ impl Recorder {
         &self.ctx
     }
 
-    /// An evaluator with these keys and no others.
-    pub fn evaluator(&self, request: &KeyRequest) -> Result<Evaluator> {
-        Ok(Evaluator::new(&self.ctx, Arc::new(EvaluationKeys::shapes(&self.ctx, request, NOBODY)?)))
-    }
-
     /// A ciphertext at `level`, of its canonical scale.
     pub fn ciphertext(&self, level: Level) -> Result<Ciphertext> {
         let params = self.ctx.params();
@@ -43,14 +38,22 @@ impl Recorder {
         Ok(Ciphertext::new(poly, level, params.scale(level), NOBODY))
     }
 
-    /// What `circuit` asks of the device; the peak of the memory is that during the circuit.
-    pub fn count<T, E>(
+    /// What `circuit` asks of the device, and the keys that it uses, at the levels at which it uses them. The peak of the
+    /// memory is what it holds at once beyond what there was before.
+    pub fn record<T, E>(
         &self,
-        circuit: impl FnOnce() -> std::result::Result<T, E>,
-    ) -> std::result::Result<Totals, E> {
+        circuit: impl FnOnce(&Evaluator) -> std::result::Result<T, E>,
+    ) -> std::result::Result<(Totals, KeyRequest), E>
+    where
+        E: From<crate::Error>,
+    {
+        let keys = Arc::new(EvaluationKeys::of_any_shape(&self.ctx, NOBODY)?);
+        let ev = Evaluator::new(&self.ctx, Arc::clone(&keys));
         self.trace.reset_peak();
         let before = self.trace.totals();
-        circuit()?;
-        Ok(self.trace.totals() - before)
+        circuit(&ev)?;
+        let mut totals = self.trace.totals() - before;
+        totals.peak_bytes -= before.live_bytes;
+        Ok((totals, keys.contents()))
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
     let seed = keys::seed(args.seed)?;
     let ctx = session::context(params, args.run.threads)?;
     let server = session::server(&ctx, model)?;
-    let (client, evaluation) = Client::generate(&ctx, seed.derive("keys", &[]), &server.request())?;
+    let (client, evaluation) = Client::generate(&ctx, seed.derive("keys", &[]), server.request())?;
     let secret = client.secret();
     let keyset = Keyset {
         key_id: secret.id().to_string(),
@@ -130,14 +130,14 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     let (header, blocks) = message::decode(&ctx, &bytes, Kind::Query).with_context(cannot)?;
     drop(bytes);
     let server = session::server(&ctx, session::model_with(&bert, layout)?)?;
-    let x = server.input(header.shape.tokens(), blocks).with_context(cannot)?;
+    let x = server.input(&header.shape, blocks).with_context(cannot)?;
     let keys_cannot = || format!("{} cannot be used", args.eval_keys.display());
     server.check_request(&held).with_context(keys_cannot)?;
     // In memory the keys take more than twice what they take as a file, whose uniform halves are seeds.
     files::refuse_larger(&args.eval_keys, server.request().bytes(ctx.params()))?;
     let evaluation_keys = Arc::new(keys::read_evaluation(&ctx, &args.eval_keys)?);
-    let mut progress = Progress::new(&server.stages());
-    let y = server.evaluate(&evaluation_keys, &x, &mut progress).context("evaluation failed")?;
+    let mut progress = Progress::new(server.plan().stages());
+    let y = server.evaluate(&evaluation_keys, x, &mut progress).context("evaluation failed")?;
     let header = Header { kind: Kind::Result, ..header };
     write_message(out, &message::encode(&ctx, &header, y.blocks())?, &header.shape, args.run.json)?;
     output::note(&table(&progress.into_rows()));

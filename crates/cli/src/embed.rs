@@ -140,7 +140,7 @@ impl Local {
         let server = session::server(&ctx, model)?;
         let request = server.request();
         output::note(&format!("making keys: {:.2} GiB", gib(request.bytes(ctx.params()))));
-        let (client, evaluation_keys) = Client::generate(&ctx, seed.derive("keys", &[]), &request)?;
+        let (client, evaluation_keys) = Client::generate(&ctx, seed.derive("keys", &[]), request)?;
         ctx.device().sync()?;
         let evaluation_keys = Arc::new(evaluation_keys);
         let (threads, keygen_seconds) = (session::thread_count(threads), start.elapsed().as_secs_f64());
@@ -152,10 +152,10 @@ impl Local {
         let start = Instant::now();
         let model = self.server.model();
         let encrypted = self.client.encrypt(model, query, &self.seed)?;
-        let mut progress = Progress::new(&self.server.stages());
+        let mut progress = Progress::new(self.server.plan().stages());
         let result = self
             .server
-            .evaluate(&self.evaluation_keys, &encrypted, &mut progress)
+            .evaluate(&self.evaluation_keys, encrypted, &mut progress)
             .context("evaluation failed")?;
         let (blocks, stages) = (result.blocks(), progress.into_rows());
         let identity = model.bert().identity().to_owned();

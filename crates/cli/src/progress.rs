@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use aegis_ckks::OpCounts;
-use aegis_nn::{Observer, StageInfo};
+use aegis_nn::{Observer, StageInfo, TaskInfo};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -34,11 +34,23 @@ enum Display {
 /// Follows a run, on standard error.
 pub(crate) struct Progress {
     display: Display,
-    /// What all stages cost by the schedule, with the group of each.
-    costs: Vec<(String, u64)>,
     start: Instant,
-    stage_start: Instant,
-    rows: Vec<StageRow>,
+    task_start: Instant,
+    stages: Vec<Done>,
+}
+
+/// How far a stage is.
+struct Done {
+    info: StageInfo,
+    tasks: usize,
+    row: StageRow,
+}
+
+impl Done {
+    /// What is left of it by the plan.
+    fn cost_left(&self) -> f64 {
+        self.info.cost_ns as f64 * (1.0 - self.tasks as f64 / self.info.tasks.max(1) as f64)
+    }
 }
 
 impl Progress {
@@ -54,73 +66,85 @@ impl Progress {
         } else {
             Display::Lines
         };
-        let costs = stages.iter().map(|s| (s.group.clone(), s.cost_ns)).collect();
-        Self { display, costs, start: Instant::now(), stage_start: Instant::now(), rows: Vec::new() }
+        let of_stage = |info: &StageInfo| Done {
+            info: info.clone(),
+            tasks: 0,
+            row: StageRow {
+                group: info.group.clone(),
+                stage: info.layer.clone(),
+                level_in: info.level_in.0,
+                level_out: info.level_out.0,
+                ciphertexts: info.ciphertexts,
+                rotations: 0,
+                products: 0,
+                plain_products: 0,
+                bootstraps: info.bootstraps,
+                seconds: 0.0,
+            },
+        };
+        let stages = stages.iter().map(of_stage).collect();
+        Self { display, start: Instant::now(), task_start: Instant::now(), stages }
     }
 
-    /// The stages that have ended.
+    /// The stages of the run.
     pub(crate) fn into_rows(self) -> Vec<StageRow> {
         if let Display::Bar(bar) = &self.display {
             bar.finish_and_clear();
         }
-        self.rows
+        self.stages.into_iter().map(|stage| stage.row).collect()
     }
 
-    /// Estimated seconds that the rest of `group`, and of everything, takes after stage `index`.
-    fn left(&self, index: usize, group: &str) -> (f64, f64) {
-        let (done, todo) = self.costs.split_at((index + 1).min(self.costs.len()));
-        let sum = |stages: &[(String, u64)]| stages.iter().map(|s| s.1 as f64).sum::<f64>();
-        let pace = self.start.elapsed().as_secs_f64() / sum(done).max(1.0);
-        let here: f64 = todo.iter().filter(|s| s.0 == group).map(|s| s.1 as f64).sum();
-        (pace * here, pace * sum(todo))
+    /// Estimated seconds that the rest of `group`, and of everything, takes.
+    fn left(&self, group: &str) -> (f64, f64) {
+        let all: f64 = self.stages.iter().map(|s| s.info.cost_ns as f64).sum();
+        let left: f64 = self.stages.iter().map(Done::cost_left).sum();
+        let pace = self.start.elapsed().as_secs_f64() / (all - left).max(1.0);
+        let here = self.stages.iter().filter(|s| s.info.group == group);
+        (pace * here.map(Done::cost_left).sum::<f64>(), pace * left)
     }
 }
 
 impl Observer for Progress {
-    fn begin(&mut self, stage: &StageInfo) {
-        self.stage_start = Instant::now();
+    fn begin(&mut self, task: &TaskInfo<'_>) {
+        self.task_start = Instant::now();
         let Display::Bar(bar) = &self.display else { return };
-        let left = match stage.index.checked_sub(1) {
-            None => String::new(),
-            Some(before) => {
-                let (group, all) = self.left(before, &stage.group);
-                format!(" · {} left in {}, {} in all", clock(group), stage.group, clock(all))
-            }
+        let StageInfo { group, layer, .. } = task.stage;
+        let left = if task.index == 0 {
+            String::new()
+        } else {
+            let (here, all) = self.left(group);
+            format!(" · {} left in {group}, {} in all", clock(here), clock(all))
         };
-        bar.set_message(format!("{}, {}{left}", stage.group, stage.name));
+        bar.set_message(format!("{group}, {layer}{left}"));
     }
 
-    fn end(&mut self, stage: &StageInfo, counts: &OpCounts) {
-        let seconds = self.stage_start.elapsed().as_secs_f64();
-        self.rows.push(StageRow {
-            group: stage.group.clone(),
-            stage: stage.name.clone(),
-            level_in: stage.level_in.0,
-            level_out: stage.level_out.0,
-            ciphertexts: stage.ciphertexts,
-            rotations: counts.rotations,
-            products: counts.products,
-            plain_products: counts.plain_products,
-            bootstraps: stage.bootstraps,
-            seconds,
-        });
+    fn end(&mut self, task: &TaskInfo<'_>, counts: &OpCounts) {
+        let seconds = self.task_start.elapsed().as_secs_f64();
+        let stage = &mut self.stages[task.stage.index];
+        let before = stage.cost_left();
+        stage.tasks += 1;
+        stage.row.rotations += counts.rotations;
+        stage.row.products += counts.products;
+        stage.row.plain_products += counts.plain_products;
+        stage.row.seconds += seconds;
+        let (cost, ended) = (before - stage.cost_left(), stage.tasks == stage.info.tasks);
+        let StageInfo { group, layer, level_in, level_out, .. } = task.stage;
         match &self.display {
-            Display::Bar(bar) => bar.inc(stage.cost_ns),
-            Display::Lines => {
-                let (group, all) = self.left(stage.index, &stage.group);
+            Display::Bar(bar) => bar.inc(cost as u64),
+            Display::Lines if ended => {
+                let seconds = stage.row.seconds;
+                let (here, all) = self.left(group);
                 output::note(&format!(
-                    "[{}/{}] {}, {}: level {} -> {}, {seconds:.1} s; left: {} in {}, {} in all",
-                    stage.index + 1,
-                    stage.count,
-                    stage.group,
-                    stage.name,
-                    stage.level_in.0,
-                    stage.level_out.0,
-                    clock(group),
-                    stage.group,
+                    "[{}/{}] {group}, {layer}: level {} -> {}, {seconds:.1} s; left: {} in {group}, {} in all",
+                    task.index + 1,
+                    task.count,
+                    level_in.0,
+                    level_out.0,
+                    clock(here),
                     clock(all)
                 ));
             }
+            Display::Lines => {}
         }
     }
 }
@@ -184,35 +208,40 @@ pub(crate) fn table(rows: &[StageRow]) -> String {
 mod tests {
     use super::*;
     use aegis_ckks::Level;
+    use aegis_nn::{Kind, Section};
 
     fn stage(index: usize, group: &str) -> StageInfo {
-        let (group, name) = (group.to_owned(), "linear".to_owned());
-        let (level_in, level_out) = (Level(9), Level(8));
         StageInfo {
             index,
             count: 2,
-            group,
-            name,
-            level_in,
-            level_out,
+            group: group.to_owned(),
+            layer: "linear".to_owned(),
+            section: Section::Other,
+            level_in: Level(9),
+            level_out: Level(8),
             ciphertexts: 1,
             bootstraps: 2,
+            tasks: 2,
             cost_ns: 10,
         }
     }
 
+    /// Tasks of two stages take turns; a stage is a row.
     #[test]
     fn rows_follow_the_stages() {
         let stages = [stage(0, "layer 0"), stage(1, "layer 1")];
         let mut progress = Progress::new(&stages);
-        for info in &stages {
-            progress.begin(info);
-            progress.end(info, &OpCounts { rotations: 3, ..OpCounts::default() });
+        let (level, from) = (Level(8), Level(9));
+        let kind = Kind { layer: "linear".into(), part: "", level, from, reads: 1, writes: 1 };
+        for (index, at) in [0, 1, 0, 1].into_iter().enumerate() {
+            let task = TaskInfo { index, count: 4, stage: &stages[at], kind: &kind };
+            progress.begin(&task);
+            progress.end(&task, &OpCounts { rotations: 3, ..OpCounts::default() });
         }
-        assert_eq!(progress.left(1, "layer 1"), (0.0, 0.0));
+        assert_eq!(progress.left("layer 1"), (0.0, 0.0));
         let table = table(&progress.into_rows());
         assert_eq!(table.lines().count(), 4, "{table}");
-        assert!(table.lines().last().is_some_and(|l| l.contains(" 6 ") && l.contains(" 4 ")), "{table}");
+        assert!(table.lines().last().is_some_and(|l| l.contains(" 12 ") && l.contains(" 4 ")), "{table}");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::sync::Arc;
 
 use aegis_circuits::Polynomial;
-use aegis_ckks::{Context, Evaluator, KeyRequest, Level, Params, insecure_levelled_spec};
-use aegis_nn::{CtTensor, Layer, Layout, MODEL, Port, Result, Tensor, ValidRange, check};
+use aegis_ckks::{Context, Level, Params, insecure_levelled_spec};
+use aegis_nn::{Emitter, Layer, Layout, MODEL, Port, Result, Tensor, TensorRef, ValidRange, check};
 
 /// Values that the polynomial is made for.
 const RANGE: (f64, f64) = (-2.0, 2.0);
@@ -21,7 +21,7 @@ struct Tanh {
 
 impl Tanh {
     fn new(layout: &Layout) -> Result<Self> {
-        Ok(Self { layout: layout.clone(), polynomial: Polynomial::interpolate(f64::tanh, 15, RANGE)? })
+        Ok(Self { layout: *layout, polynomial: Polynomial::interpolate(f64::tanh, 15, RANGE)? })
     }
 }
 
@@ -44,20 +44,19 @@ impl Layer for Tanh {
         vec![Port::new(MODEL, 0)]
     }
 
-    /// Fact 2, keys: each at the level at which it is used. `level` is that of the output.
-    fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        self.polynomial.keys(params, level.up(self.depth()))
-    }
-
-    /// Fact 3, meaning: the same in `f64`, with the same approximation.
+    /// Fact 2, meaning: the same in `f64`, with the same approximation.
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![inputs[0].map(|_token, value| self.polynomial.plain(value, 0))])
     }
 
-    /// Fact 4, evaluation: the same on ciphertexts, block by block. Level and scale are the evaluator's.
-    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
+    /// Fact 3, evaluation: a task for each block of the input. Level and scale are the evaluator's; the keys that it uses are
+    /// found by running it on a device of shapes.
+    fn emit(self: Arc<Self>, program: &mut Emitter<'_>, inputs: &[TensorRef]) -> Result<Vec<TensorRef>> {
         inputs[0].expect(MODEL, "values")?;
-        Ok(vec![inputs[0].map(|_, block| Ok(self.polynomial.evaluate(ev, block)?))?])
+        let tanh = program.map("", &inputs[0], Port::new(MODEL, 0), move |ev, _, block| {
+            Ok(self.polynomial.evaluate(ev, block)?)
+        })?;
+        Ok(vec![tanh])
     }
 
     /// The range of the approximation: a run in plain reports values outside it.
@@ -81,7 +80,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     let x = Tensor::from_fn(5, 8, |token, feature| 0.4 * token as f64 - 0.2 * feature as f64);
 
     // `check` encrypts, makes the declared keys and no others, runs the layer, and compares results and levels.
-    let report = check(&layer, &ctx, Level(1), &[&x], 1e-5)?;
+    let report = check(&Arc::new(layer), &ctx, Level(1), &[&x], 1e-5)?;
     println!("largest error {:.1e}, in padded rows {:.1e}", report.max_error, report.max_padding);
     println!("{report}");
     assert!(report.max_padding < 1e-5, "rows of padding stay zeros");

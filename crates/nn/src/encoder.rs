@@ -13,8 +13,9 @@ use crate::layers::linear::Linear;
 use crate::layers::pooling::MeanPool;
 use crate::layers::residual::Residual;
 use crate::layers::softmax::{Exp, Inverse, Normalize, RowSum, Square};
+use crate::levels::ValueId;
 use crate::network::Network;
-use crate::schedule::ValueId;
+use crate::program::Section;
 use crate::{Content, Error, Layout, MODEL, Result, Tensor};
 
 /// An affine map: `x W + b` with `weight` inputs x outputs.
@@ -126,17 +127,23 @@ pub fn encoder(
     weights.check(layout)?;
     calibration.validate(None, weights.layers.len(), layout.heads(), layout.head_dim())?;
     let bound = calibration.layers.first().map_or(1.0, |l| l.bounds.input);
-    let mut network = Network::new(layout, "input", layout.model_blocks(), bound);
+    let mut network = Network::new(layout, "input", bound);
     let mut x = network.input();
     for (i, (w, c)) in weights.layers.iter().zip(&calibration.layers).enumerate() {
-        let mut builder =
-            Builder { network: &mut network, layout, group: format!("layer {i}"), weights: w, constants: c };
+        let mut builder = Builder {
+            network: &mut network,
+            layout,
+            group: format!("layer {i}"),
+            section: Section::Other,
+            weights: w,
+            constants: c,
+        };
         let context = builder.attention(x)?;
         let (up_input, residual) = builder.norm1(x, context)?;
         x = builder.feed_forward(up_input, residual)?;
     }
     if pooling == Pooling::Mean {
-        x = network.add("pooling", MeanPool::new(layout), &[x], &[f64::INFINITY])?[0];
+        x = network.add(("pooling", Section::Other), MeanPool::new(layout), &[x], &[f64::INFINITY])?[0];
     }
     Ok(network.finish(x))
 }
@@ -146,13 +153,15 @@ struct Builder<'a> {
     network: &'a mut Network,
     layout: &'a Layout,
     group: String,
+    /// Of what is added now.
+    section: Section,
     weights: &'a LayerWeights,
     constants: &'a LayerCalibration,
 }
 
 impl Builder<'_> {
     fn one(&mut self, layer: impl crate::Layer + 'static, inputs: &[ValueId], bound: f64) -> Result<ValueId> {
-        Ok(self.network.add(&self.group, layer, inputs, &[bound])?[0])
+        Ok(self.network.add((&self.group, self.section), layer, inputs, &[bound])?[0])
     }
 
     fn linear(
@@ -189,20 +198,21 @@ impl Builder<'_> {
         Ok((self.linear("query, key", (MODEL, Content::Model { parts: 2 }), &both, first)?, bound))
     }
 
-    fn scores(&self, exp: &Exp) -> Result<Scores> {
+    fn scores(&self) -> Result<Scores> {
         let s = &self.constants.softmax;
         let (a, b) = (s.exp_poly.a, s.exp_poly.b);
         let slope = 2.0 / (b - a) / 2f64.powi(s.exp_poly.squarings as i32);
         let constants = s.row_constant.iter().map(|c| -c * slope - (a + b) / (b - a)).collect();
-        Scores::new(self.layout, constants, slope, exp.idle_score())
+        Scores::new(self.layout, constants, slope)
     }
 
     /// From the layer's input to the normalized context.
     fn attention(&mut self, x: ValueId) -> Result<ValueId> {
         let (layout, s, bounds) = (self.layout, &self.constants.softmax, self.constants.bounds);
+        self.section = Section::Attention;
         let (projection, bound) = self.queries_and_keys()?;
         let exp = Exp::new(layout, &s.exp_poly)?;
-        let scores = self.scores(&exp)?;
+        let scores = self.scores()?;
         let query_key = self.one(projection, &[x], bound)?;
         let score = self.one(scores, &[query_key], 1.0)?;
         let mut weights = self.one(exp, &[score], 1.0)?;
@@ -239,8 +249,9 @@ impl Builder<'_> {
         let (c, w) = (self.constants, self.weights);
         let (constants, weights) = if second { (&c.ln2, &w.norm2) } else { (&c.ln1, &w.norm1) };
         let input_bound = if second { c.residual_bound } else { c.bounds.residual1 };
+        self.section = Section::Other;
         let moments = Moments::new(self.layout, constants, first_scale);
-        let made = self.network.add(&self.group, moments, &[x], &[input_bound, 1.0])?;
+        let made = self.network.add((&self.group, self.section), moments, &[x], &[input_bound, 1.0])?;
         let largest = constants.var_range.0.sqrt().recip();
         let inverse = self.one(InverseSqrt::new(self.layout, constants)?, &[made[1]], largest)?;
         let bounds = vec![bound; versions.len()];
@@ -250,7 +261,7 @@ impl Builder<'_> {
             first_scale,
             versions,
         )?;
-        self.network.add(&self.group, gamma_beta, &[made[0], inverse], &bounds)
+        self.network.add((&self.group, self.section), gamma_beta, &[made[0], inverse], &bounds)
     }
 
     /// Attention output, residual and the first LayerNorm: the feed-forward network's input and the next
@@ -271,6 +282,7 @@ impl Builder<'_> {
 
     fn feed_forward(&mut self, x: ValueId, residual: ValueId) -> Result<ValueId> {
         let (c, w) = (self.constants, self.weights);
+        self.section = Section::FeedForward;
         let (g, first_scale) = (&c.gelu, c.ln2.token0_scale);
         let normalize = |bias: &[f64], (a, b): (f64, f64)| -> Vec<f64> {
             bias.iter().map(|v| (2.0 * v - a - b) / (b - a)).collect()

@@ -1,5 +1,8 @@
 use aegis_ckks::{ErrorKind, Excerpt, Level};
 
+use crate::Layout;
+use crate::schedule::ScheduleFault;
+
 /// Result of an operation of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -62,17 +65,49 @@ pub enum Error {
         /// Levels there are.
         have: u32,
     },
-    /// The plan asks for a bootstrap and there is no bootstrapper.
-    #[error(
-        "the plan bootstraps {value}, and no bootstrapper was given; use a parameter set with bootstrapping"
-    )]
-    NoBootstrapper {
-        /// What is to be bootstrapped.
-        value: String,
-    },
+    /// The plan asks for bootstraps and there is no bootstrapper.
+    #[error("the plan bootstraps, and no bootstrapper was given; use a parameter set with bootstrapping")]
+    NoBootstrapper,
     /// Keys made for something else. The source names the first that is missing.
-    #[error("the evaluation keys do not cover this schedule; make them from the request of `Network::keys`")]
+    #[error("the evaluation keys do not cover this plan; make them from the request of `Plan::keys`")]
     MissingKeys(#[source] aegis_ckks::Error),
+    /// Levels that were chosen for another network.
+    #[error("levels of {have} layers for a network of {want}; choose them for this one")]
+    OtherLevels {
+        /// Layers that they are for.
+        have: usize,
+        /// Layers of the network.
+        want: usize,
+    },
+    /// A tensor that is packed otherwise than the network computes.
+    #[error("the input is packed for {} tokens, the network for {}; pack it alike", .have.tokens(), .want.tokens())]
+    OtherLayout {
+        /// Packing of the tensor.
+        have: Box<Layout>,
+        /// Packing of the network.
+        want: Box<Layout>,
+    },
+    /// A schedule that cannot run its program.
+    #[error("this schedule cannot run this program: {0}; make it for this one")]
+    Schedule(ScheduleFault),
+    /// A run with other blocks than those that are needed.
+    #[error("{have} blocks, where {want} are needed; begin the run anew")]
+    Blocks {
+        /// Blocks that there are.
+        have: usize,
+        /// Blocks that are needed.
+        want: usize,
+    },
+    /// A task made other blocks than it declares: a mistake in its layer.
+    #[error("{stage} made blocks at levels {have:?}, declared {want:?}; its layer is wrong")]
+    Made {
+        /// The stage.
+        stage: String,
+        /// Levels of what was made.
+        have: Vec<Level>,
+        /// Levels declared.
+        want: Vec<Level>,
+    },
     /// A check of a layer failed.
     #[error("check of {layer}: {failure}")]
     Check {
@@ -106,11 +141,15 @@ impl Error {
             Self::Ckks(e) => e.kind(),
             Self::Circuits(e) => e.kind(),
             Self::MissingKeys(_) => ErrorKind::KeySet,
-            Self::Layout(_) | Self::Placement { .. } | Self::NoBootstrapper { .. } => ErrorKind::Unsupported,
+            Self::Layout(_) | Self::Placement { .. } | Self::NoBootstrapper => ErrorKind::Unsupported,
+            Self::Schedule(_) | Self::Blocks { .. } | Self::Made { .. } | Self::OtherLevels { .. } => {
+                ErrorKind::Bug
+            }
             Self::Shape { .. }
             | Self::NotFinite { .. }
             | Self::Calibration { .. }
             | Self::OutOfRange { .. }
+            | Self::OtherLayout { .. }
             | Self::Check { .. }
             | Self::LevelTooLow { .. } => ErrorKind::Input,
         }
@@ -146,6 +185,14 @@ pub enum Unpackable {
         tokens: usize,
         /// Coordinates in a head.
         head_dim: usize,
+    },
+    /// Tokens beyond one token block that do not fill the last one.
+    #[error("{tokens} padded tokens are no multiple of the {fill} that fill the slots; pad further")]
+    Blocks {
+        /// Padded tokens.
+        tokens: usize,
+        /// Tokens that fill the slots.
+        fill: usize,
     },
     /// A block has no room for a head.
     #[error("{tokens} tokens of head dimension {head_dim} in {slots} slots; at most {max}")]

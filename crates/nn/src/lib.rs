@@ -24,7 +24,7 @@
 //! let layer = Linear::new("double", &layout, (MODEL, MODEL), weight, vec![0.5; 8], vec![0.5; 8])?;
 //!
 //! let x = Tensor::from_fn(5, 8, |token, feature| 0.1 * token as f64 - 0.05 * feature as f64);
-//! let report = check(&layer, &ctx, Level(1), &[&x], 1e-5)?;
+//! let report = check(&Arc::new(layer), &ctx, Level(1), &[&x], 1e-5)?;
 //! assert!(report.max_padding < 1e-5, "the three padded rows stay zero");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -43,17 +43,22 @@
 //! in one ciphertext, attention masks other than padding at the end, sequences of secret length.
 #![forbid(unsafe_code)]
 
-mod bootstraps;
 pub mod calibration;
-mod costs;
+mod catalog;
 mod encoder;
 mod error;
 mod layer;
 pub mod layers;
 mod layout;
+pub mod levels;
 mod network;
 mod ops;
-pub mod schedule;
+mod plan;
+mod program;
+mod refresh;
+mod rows;
+mod run;
+mod schedule;
 mod tensor;
 
 /// The series and inverses that calibrations describe, from [`aegis_circuits`].
@@ -63,10 +68,15 @@ pub use calibration::{
     Bounds, Calibration, ExpPolynomial, GeluCalibration, InverseCalibration, LayerCalibration,
     NormCalibration, SoftmaxCalibration, TokenZero,
 };
-pub use costs::KERNEL_COSTS;
+pub use catalog::{Catalog, Cost, KERNEL_COSTS};
 pub use encoder::{Affine, EncoderWeights, LayerWeights, Norm, Pooling, encoder};
 pub use error::{BadConstant, CheckFailure, Error, Result, Unpackable};
-pub use layer::{CheckReport, Layer, Port, ValidRange, check, decrypt, encrypt};
+pub use layer::{CheckReport, Layer, Port, ValidRange, check, check_texts, decrypt, encrypt};
 pub use layout::Layout;
-pub use network::{Excursion, Network, Observer, PlainRun, StageInfo};
-pub use tensor::{Axis, Content, CtTensor, MODEL, Tensor, largest};
+pub use network::{Excursion, Network, PlainRun};
+pub use plan::Plan;
+pub use program::{BlockId, BlockInfo, Emitter, Kind, Place, Program, Run, Section, StageInfo, Task, TaskId};
+pub use rows::{Row, Rows};
+pub use run::{Lane, Observer, TaskInfo};
+pub use schedule::{Memory, Schedule, ScheduleFault, Step};
+pub use tensor::{Axis, Content, CtTensor, Grid, MODEL, Score, Shape, Tensor, TensorRef, largest};

@@ -1,20 +1,18 @@
 //! Layers wired together: scheduled, keyed, run on plain tensors and on ciphertexts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use aegis_circuits::Bootstrapper;
-use aegis_ckks::{Evaluator, KeyRequest, Level, OpCounts, Params};
+use aegis_ckks::{Level, Params};
 
-use crate::bootstraps::refresh;
-use crate::costs::costs;
-use crate::ops::bring;
-use crate::schedule::{Costs, Graph, Range, Schedule, Step, ValueId};
-use crate::{CtTensor, Error, Layer, Layout, Result, Tensor};
+use crate::catalog::Catalog;
+use crate::levels::{Costs, Graph, Levels, Range, Step, ValueId};
+use crate::program::{Program, Section, StageInfo};
+use crate::{Error, Layer, Layout, MODEL, Result, Rows, Shape, Tensor, TensorRef};
 
 /// A sequence of layers over named values, with one input and one result.
 ///
-/// It plans before it runs: [`Network::schedule`] decides bootstraps and levels, and from the schedule
-/// [`Network::keys`] knows every key and its size before any is made.
+/// [`Network::levels`] decides bootstraps and levels; [`Network::program`] makes tasks of it.
 pub struct Network {
     layout: Layout,
     graph: Graph,
@@ -24,8 +22,9 @@ pub struct Network {
 }
 
 struct Node {
-    layer: Box<dyn Layer>,
+    layer: Arc<dyn Layer>,
     group: String,
+    section: Section,
     inputs: Vec<ValueId>,
     outputs: Vec<ValueId>,
 }
@@ -58,56 +57,13 @@ pub struct PlainRun {
     pub magnitudes: Vec<(String, f64, f64)>,
 }
 
-/// A stage of a run, for progress and tables.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StageInfo {
-    /// Index among all stages of the run.
-    pub index: usize,
-    /// Number of stages of the run.
-    pub count: usize,
-    /// The group the layer was added under ("layer 3").
-    pub group: String,
-    /// Name of the layer, or `bootstrap`.
-    pub name: String,
-    /// Highest level of an input.
-    pub level_in: Level,
-    /// Lowest level of an output.
-    pub level_out: Level,
-    /// Ciphertexts that it makes.
-    pub ciphertexts: usize,
-    /// Bootstraps: two real ciphertexts each.
-    pub bootstraps: u64,
-    /// By the schedule, nanoseconds of a reference machine: their proportions tell the time left.
-    pub cost_ns: u64,
-}
-
-/// Follows a run.
-pub trait Observer {
-    /// True when the device should have finished a stage before [`Observer::end`] is called, so that the
-    /// observer can take times. Otherwise nothing waits.
-    fn wants_times(&self) -> bool {
-        true
-    }
-    /// A stage begins.
-    fn begin(&mut self, _stage: &StageInfo) {}
-    /// A stage has ended, with these operations.
-    fn end(&mut self, _stage: &StageInfo, _counts: &OpCounts) {}
-}
-
-/// Watches nothing.
-impl Observer for () {
-    fn wants_times(&self) -> bool {
-        false
-    }
-}
-
 impl Network {
-    /// A network with one input of `ciphertexts` blocks and values up to `bound`, and no layers yet: the
+    /// A network with one input, a matrix of model features with values up to `bound`, and no layers yet: the
     /// result is the input.
-    pub fn new(layout: &Layout, name: &str, ciphertexts: usize, bound: f64) -> Self {
+    pub fn new(layout: &Layout, name: &str, bound: f64) -> Self {
         let mut graph = Graph::new();
-        let input = graph.input(name, ciphertexts, bound);
-        Self { layout: layout.clone(), graph, nodes: vec![], input, result: input }
+        let input = graph.input(name, layout.blocks(MODEL), bound);
+        Self { layout: *layout, graph, nodes: vec![], input, result: input }
     }
 
     /// The value that the network starts from.
@@ -115,11 +71,11 @@ impl Network {
         self.input
     }
 
-    /// Adds a layer on values made before; `bounds` holds the largest magnitude of each output, infinite
+    /// Adds a layer, at its place in the model, on values made before; `bounds` holds the largest magnitude of each output, infinite
     /// where it must not be bootstrapped. Returns the outputs.
     pub fn add(
         &mut self,
-        group: &str,
+        (group, section): (&str, Section),
         layer: impl Layer + 'static,
         inputs: &[ValueId],
         bounds: &[f64],
@@ -141,8 +97,9 @@ impl Network {
             .collect();
         let outputs = self.graph.op(&name, &reads, &makes);
         let node = Node {
-            layer: Box::new(layer),
+            layer: Arc::new(layer),
             group: group.into(),
+            section,
             inputs: inputs.to_vec(),
             outputs: outputs.clone(),
         };
@@ -175,21 +132,32 @@ impl Network {
     /// What each layer costs at each level, and a bootstrap: counted without data, within seconds.
     ///
     /// Fails with the error of a layer that cannot run on these parameters.
-    pub fn costs(&self, params: &Params) -> Result<Costs> {
-        costs(params, self.nodes.iter().map(|n| n.layer.as_ref()))
+    pub fn costs(&self, catalog: &mut Catalog) -> Result<Costs> {
+        let params = catalog.params().clone();
+        let mut known: HashMap<_, Vec<u64>> = HashMap::new();
+        let mut ops_ns = vec![];
+        for Node { layer, .. } in &self.nodes {
+            let key = (layer.kind(), layer.inputs(), layer.outputs());
+            if let Some(costs) = known.get(&key) {
+                ops_ns.push(costs.clone());
+                continue;
+            }
+            let mut costs = vec![];
+            let above = params.fresh_level().0.checked_sub(layer.depth());
+            for level in above.into_iter().flat_map(|top| 0..=top).map(Level) {
+                let rows = Rows::one(self.layout.tokens());
+                costs.push(catalog.ns(&Program::of_layer(&params, layer, level, &rows)?)?);
+            }
+            known.insert(key, costs.clone());
+            ops_ns.push(costs);
+        }
+        Ok(Costs { ops_ns, single_ns: catalog.bootstrap_ns(1)?, pair_ns: catalog.bootstrap_ns(2)? })
     }
 
-    /// The cheapest schedule for these parameters, by [`Network::costs`]. It is the same on every machine.
-    pub fn schedule(&self, params: &Params) -> Result<Schedule> {
-        Schedule::cheapest(&self.graph, Range::of(params), &self.costs(params)?)
-    }
-
-    /// Every key that a run by this schedule uses, at the highest level of its use. The bootstrapper's own come
-    /// on top.
-    pub fn keys(&self, params: &Params, schedule: &Schedule) -> KeyRequest {
-        let requests =
-            self.nodes.iter().zip(&schedule.steps).map(|(n, step)| n.layer.keys(params, step.level));
-        requests.fold(KeyRequest::new(params.n()), |all, request| all.merge(&request))
+    /// The cheapest levels for these parameters, by [`Network::costs`]. They are the same on every machine.
+    pub fn levels(&self, catalog: &mut Catalog) -> Result<Levels> {
+        let range = Range::of(catalog.params());
+        Levels::cheapest(&self.graph, range, &self.costs(catalog)?)
     }
 
     /// The same operations on plain tensors, layer by layer: the meaning of [`Network::run`], and its oracle.
@@ -219,23 +187,55 @@ impl Network {
         Ok(PlainRun { output, excursions, magnitudes })
     }
 
-    /// All stages of a run by this schedule, bootstraps included, before it begins.
-    pub fn stages(&self, params: &Params, schedule: &Schedule) -> Vec<StageInfo> {
-        self.program(params, schedule).into_iter().map(|(stage, _)| stage).collect()
+    /// The tasks of a run at these levels on texts in these rows.
+    ///
+    /// # Errors
+    /// [`Error::OtherLevels`] for levels of another network; [`Error::Shape`] for rows that do not fit the layout.
+    pub fn program(&self, params: &Params, levels: &Levels, rows: &Rows) -> Result<Program> {
+        let (have, want) = (levels.steps.len(), self.nodes.len());
+        if have != want {
+            return Err(Error::OtherLevels { have, want });
+        }
+        let shape = Shape { layout: self.layout, content: MODEL, rows: rows.clone() };
+        let mut program = Program::new([(shape, params.fresh_level())])?;
+        let mut values: BTreeMap<_, _> = [self.input].into_iter().zip(program.inputs().to_vec()).collect();
+        for (node, step) in self.nodes.iter().zip(&levels.steps) {
+            if !step.bootstraps.is_empty() {
+                program.begin(self.bootstrap_stage(params, node, step));
+                self.refresh(params, &mut program, &step.bootstraps, &mut values)?;
+            }
+            program.begin(self.layer_stage(node, step));
+            let mut inputs = vec![];
+            for (id, port) in node.inputs.iter().zip(node.layer.inputs()) {
+                inputs.push(program.bring(&values[id], step.level.up(port.above))?);
+            }
+            let outputs = program.layer(params, &node.layer, step.level, &inputs)?;
+            values.extend(node.outputs.iter().copied().zip(outputs));
+        }
+        program.set_results(values.remove(&self.result).into_iter().collect());
+        Ok(program)
     }
 
-    /// The stages of a run with what each does.
-    fn program<'a>(&'a self, params: &Params, schedule: &'a Schedule) -> Vec<(StageInfo, Work<'a>)> {
-        let mut all = vec![];
-        for (op, (node, step)) in self.nodes.iter().zip(&schedule.steps).enumerate() {
-            if !step.bootstraps.is_empty() {
-                all.push((self.bootstrap_stage(params, node, step), Work::Bootstrap(&step.bootstraps)));
-            }
-            all.push((self.layer_stage(node, step), Work::Layer(op, step.level)));
+    /// Refreshes all blocks of values, as one list.
+    fn refresh(
+        &self,
+        params: &Params,
+        program: &mut Program,
+        ids: &[ValueId],
+        values: &mut BTreeMap<ValueId, TensorRef>,
+    ) -> Result<()> {
+        let mut stale = vec![];
+        for id in ids {
+            let bound = self.graph.get(*id).bound;
+            stale.extend(values[id].blocks().iter().map(|block| (*block, bound)));
         }
-        let count = all.len();
-        all.iter_mut().enumerate().for_each(|(index, (s, _))| (s.index, s.count) = (index, count));
-        all
+        let mut fresh = program.refresh(params, &stale).into_iter();
+        for id in ids {
+            let x = &values[id];
+            let refreshed = x.with(x.content(), fresh.by_ref().take(x.blocks().len()).collect())?;
+            values.insert(*id, refreshed);
+        }
+        Ok(())
     }
 
     fn layer_stage(&self, node: &Node, step: &Step) -> StageInfo {
@@ -243,8 +243,10 @@ impl Network {
         StageInfo {
             index: 0,
             count: 0,
+            tasks: 0,
             group: node.group.clone(),
-            name: node.layer.name().into(),
+            layer: node.layer.name().into(),
+            section: node.section,
             level_in: step.level.up(node.layer.depth()),
             level_out: step.level,
             ciphertexts: outputs.iter().map(|p| self.layout.blocks(p.content)).sum(),
@@ -257,8 +259,10 @@ impl Network {
         StageInfo {
             index: 0,
             count: 0,
+            tasks: 0,
             group: node.group.clone(),
-            name: "bootstrap".into(),
+            layer: "bootstrap".into(),
+            section: Section::Bootstrap,
             level_in: params.base_level(),
             level_out: params.fresh_level(),
             ciphertexts: self.graph.ciphertexts(&step.bootstraps) as usize,
@@ -266,124 +270,4 @@ impl Network {
             cost_ns: step.bootstraps_ns,
         }
     }
-
-    /// Runs the schedule on an encrypted input at the fresh level.
-    ///
-    /// Fails before anything is computed when the schedule bootstraps and `bootstrapper` is `None`, or when
-    /// the keys do not cover it.
-    pub fn run(
-        &self,
-        ev: &Evaluator,
-        schedule: &Schedule,
-        bootstrapper: Option<&Bootstrapper>,
-        input: &CtTensor,
-        observer: &mut dyn Observer,
-    ) -> Result<CtTensor> {
-        self.check_run(ev, schedule, bootstrapper, input)?;
-        let mut values = BTreeMap::from([(self.input, input.clone())]);
-        for (stage, work) in self.program(ev.params(), schedule) {
-            let before = ev.counts();
-            observer.begin(&stage);
-            match (work, bootstrapper) {
-                (Work::Layer(op, level), _) => self.layer(ev, op, level, &mut values)?,
-                (Work::Bootstrap(ids), Some(by)) => self.bootstrap(ev, by, ids, &mut values)?,
-                (Work::Bootstrap(_), None) => unreachable!("checked before the run"),
-            }
-            if observer.wants_times() {
-                ev.context().device().sync().map_err(aegis_ckks::Error::from)?;
-            }
-            observer.end(&stage, &(ev.counts() - before));
-        }
-        Ok(values.remove(&self.result).unwrap_or_else(|| input.clone()))
-    }
-
-    fn check_run(
-        &self,
-        ev: &Evaluator,
-        schedule: &Schedule,
-        bootstrapper: Option<&Bootstrapper>,
-        input: &CtTensor,
-    ) -> Result<()> {
-        let shape =
-            |what: &str, want: String, have: String| Err(Error::Shape { what: what.into(), want, have });
-        if schedule.steps.len() != self.nodes.len() {
-            let want = format!("{} steps", self.nodes.len());
-            let have = format!("{}: it belongs to another network", schedule.steps.len());
-            return shape("the schedule", want, have);
-        }
-        if *input.layout() != self.layout {
-            return shape(
-                "layout of the input",
-                format!("{:?}", self.layout),
-                format!("{:?}", input.layout()),
-            );
-        }
-        let fresh = ev.params().fresh_level();
-        if input.level() < fresh {
-            return Err(Error::LevelTooLow {
-                stage: "the first layer".into(),
-                need: fresh,
-                have: input.level(),
-            });
-        }
-        let first = schedule.steps.iter().flat_map(|s| &s.bootstraps).next();
-        if let (Some(value), None) = (first, bootstrapper) {
-            return Err(Error::NoBootstrapper { value: self.graph.get(*value).name.clone() });
-        }
-        let mut keys = self.keys(ev.params(), schedule);
-        if let (Some(_), Some(bootstrapper)) = (first, bootstrapper) {
-            keys = keys.merge(&bootstrapper.keys());
-        }
-        keys.check_covered_by(ev.keys()).map_err(Error::MissingKeys)
-    }
-
-    /// One layer, on inputs brought to the levels of the schedule. Values that nothing reads later are dropped.
-    fn layer(
-        &self,
-        ev: &Evaluator,
-        op: usize,
-        level: Level,
-        values: &mut BTreeMap<ValueId, CtTensor>,
-    ) -> Result<()> {
-        let node = &self.nodes[op];
-        let mut inputs = vec![];
-        for (id, port) in node.inputs.iter().zip(node.layer.inputs()) {
-            let (x, level) = (&values[id], level.up(port.above));
-            inputs.push(x.map(|_, block| bring(ev, block, level))?);
-        }
-        let outputs = node.layer.forward(ev, &inputs.iter().collect::<Vec<_>>())?;
-        values.extend(node.outputs.iter().copied().zip(outputs));
-        let later = &self.nodes[op + 1..];
-        values.retain(|v, _| *v == self.result || later.iter().any(|n| n.inputs.contains(v)));
-        Ok(())
-    }
-
-    /// Refreshes values in place.
-    fn bootstrap(
-        &self,
-        ev: &Evaluator,
-        bootstrapper: &Bootstrapper,
-        ids: &[ValueId],
-        values: &mut BTreeMap<ValueId, CtTensor>,
-    ) -> Result<()> {
-        let mut stale = vec![];
-        for id in ids {
-            stale.extend(values[id].blocks().iter().map(|b| (b.clone(), self.graph.get(*id).bound)));
-        }
-        let mut fresh = refresh(ev, bootstrapper, &stale)?;
-        for id in ids {
-            let x = &values[id];
-            let refreshed = x.with(x.content(), fresh.drain(..x.blocks().len()).collect())?;
-            values.insert(*id, refreshed);
-        }
-        Ok(())
-    }
-}
-
-/// What a stage of a run does.
-enum Work<'a> {
-    /// Refreshes these values.
-    Bootstrap(&'a [ValueId]),
-    /// Runs the layer of this index at this level.
-    Layer(usize, Level),
 }

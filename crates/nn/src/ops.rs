@@ -1,6 +1,6 @@
 //! Steps that several layers share.
 
-use aegis_ckks::{Ciphertext, Evaluator, Galois, Hoisted, KeyRequest, Level, Params, Plaintext};
+use aegis_ckks::{Ciphertext, Evaluator, Galois, Hoisted, Level, Plaintext};
 
 use crate::Result;
 
@@ -41,11 +41,6 @@ pub(crate) fn sum_steps(ev: &Evaluator, x: &Ciphertext, step: i64, width: usize)
     Ok(sum)
 }
 
-/// The keys of [`sum_steps`].
-pub(crate) fn sum_keys(keys: KeyRequest, step: i64, width: usize, level: Level) -> KeyRequest {
-    doublings(step, width).fold(keys, |keys, steps| keys.rotation(steps, level))
-}
-
 fn doublings(step: i64, width: usize) -> impl Iterator<Item = i64> {
     (0..width.ilog2()).map(move |i| step << i)
 }
@@ -55,34 +50,45 @@ pub(crate) fn bring(ev: &Evaluator, x: &Ciphertext, level: Level) -> Result<Ciph
     Ok(ev.adjust(x, level, ev.params().scale(level))?)
 }
 
-/// Sum over the slots `f, f + step, ...` of each block (`width` of them), put back in all of them: sum, keep
-/// the first `step` slots of a block, spread. `factor` multiplies on the way, which is the one level it
-/// takes.
+/// `x` rotated right by `places * step` for `places` up to the width of a sum, by powers of two: the keys of
+/// [`sum_steps`] serve it.
+pub(crate) fn rotate_places(ev: &Evaluator, x: &Ciphertext, step: i64, places: usize) -> Result<Ciphertext> {
+    let powers = (0..usize::BITS).filter(|bit| places >> bit & 1 == 1);
+    powers.map(|bit| step << bit).try_fold(x.clone(), |x, steps| Ok(ev.rotate(&x, -steps)?))
+}
+
+/// Sums over the slots `f, f + step, ...` of each token (`width` of them), each put in a *place* of its own: the sum over
+/// place 0 is that of its `step` slots.
 pub(crate) struct BlockSum {
-    pub(crate) block: usize,
+    pub(crate) token_slots: usize,
     pub(crate) step: usize,
     pub(crate) width: usize,
 }
 
 impl BlockSum {
-    /// The sum in the first `step` slots of each block and zeros elsewhere, times `factor`. One level.
+    /// The sum in the first `step` slots of each token and zeros elsewhere, times `factor`. One level.
     pub(crate) fn gather(&self, ev: &Evaluator, x: &Ciphertext, factor: f64) -> Result<Ciphertext> {
         let sum = sum_steps(ev, x, self.step as i64, self.width)?;
-        let mask: Vec<f64> = (0..self.block).map(|f| if f < self.step { factor } else { 0.0 }).collect();
-        mul_vector(ev, &sum, &mask)
+        let kept = |f: usize| if f < self.step { factor } else { 0.0 };
+        mul_vector(ev, &sum, &(0..self.token_slots).map(kept).collect::<Vec<_>>())
     }
 
-    /// From the first `step` slots of each block to the whole block. No level.
-    pub(crate) fn spread(&self, ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
-        sum_steps(ev, x, -(self.step as i64), self.width)
+    /// Several gathered sums in one ciphertext, each at the place of its index. No level.
+    pub(crate) fn pack(&self, ev: &Evaluator, sums: &[Ciphertext]) -> Result<Ciphertext> {
+        let placed = sums.iter().enumerate();
+        let placed = placed.map(|(place, sum)| rotate_places(ev, sum, self.step as i64, place));
+        total(ev, &placed.collect::<Result<Vec<_>>>()?)
     }
 
-    pub(crate) fn gather_keys(&self, keys: KeyRequest, level: Level) -> KeyRequest {
-        sum_keys(keys, self.step as i64, self.width, level)
+    /// From the slots of a place, the others being zero, to all. No level.
+    pub(crate) fn spread(&self, ev: &Evaluator, x: &Ciphertext, place: usize) -> Result<Ciphertext> {
+        let step = -(self.step as i64);
+        sum_steps(ev, &rotate_places(ev, x, step, place)?, step, self.width)
     }
 
-    pub(crate) fn spread_keys(&self, keys: KeyRequest, level: Level) -> KeyRequest {
-        sum_keys(keys, -(self.step as i64), self.width, level)
+    /// Where place `place` has its slots.
+    pub(crate) fn is_at(&self, f: usize, place: usize) -> bool {
+        f / self.step == place
     }
 }
 
@@ -125,17 +131,9 @@ impl Walk {
         let map = Galois::rotation((e - at) * self.step, ev.params().n());
         Ok(ev.rotate_hoisted(x, hoisted, map)?)
     }
-
-    /// The keys of a walk.
-    pub(crate) fn keys(keys: KeyRequest, step: i64, reach: usize, level: Level) -> KeyRequest {
-        let reach = reach as i64;
-        let babies = WALK_BABIES.min(reach);
-        let first = keys.rotation(-reach * step, level).rotation(babies * step, level);
-        (1..babies).fold(first, |keys, i| keys.rotation(i * step, level))
-    }
 }
 
-/// The request for no keys.
-pub(crate) fn no_keys(params: &Params) -> KeyRequest {
-    KeyRequest::new(params.n())
+/// Which coefficients are there, as zeros and ones: with it the operations of a polynomial are known.
+pub(crate) fn pattern(coefficients: &[f64]) -> String {
+    coefficients.iter().map(|c| if *c == 0.0 { '0' } else { '1' }).collect()
 }

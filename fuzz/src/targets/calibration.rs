@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use aegis_ckks::{Params, insecure_bootstrap_spec};
 use aegis_models::{Bert, CALIBRATION_FILE, Query, calibration_file};
-use aegis_nn::Layout;
+use aegis_nn::{Catalog, Layout, Plan};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -51,7 +51,7 @@ impl Target for CalibrationFile {
             let _ = self.bert.embed_approximated(&network, &self.query);
         }
         if coin % 64 == 0 {
-            let _ = network.schedule(&self.params);
+            let _ = Plan::new(&network, &mut Catalog::new(&self.params).expect("a catalog"));
         }
         Outcome::Accepted
     }

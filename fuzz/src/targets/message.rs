@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use aegis::message::{self, Header, Kind};
 use aegis_ckks::{Context, KeyGenerator, Params, SecretKey, Seed, insecure_levelled_spec};
-use aegis_nn::MODEL;
 use sha2::{Digest, Sha256};
 
 use super::weights::json_length;
@@ -33,7 +32,8 @@ pub(super) fn open() -> Box<dyn Target> {
     let layout = bert.layout(ctx.params().slots(), 16).expect(VALID);
     let query = bert.query(&layout, TEXTS[0]).expect(VALID);
     let level = ctx.params().fresh_level();
-    let x = aegis_nn::encrypt(&ctx, &secret, &layout, MODEL, &query.hidden, level, &seed).expect(VALID);
+    let x = aegis_nn::encrypt(&ctx, &secret, query.shape.input().expect(VALID), &query.hidden, level, &seed)
+        .expect(VALID);
     let header = Header { kind: Kind::Query, model: bert.identity().to_owned(), shape: query.shape };
     let query = message::encode(&ctx, &header, x.blocks()).expect(VALID);
     Box::new(Message { ctx, secret, query })

@@ -47,7 +47,7 @@ fn round_trip(bert: &Arc<Bert>, threads: usize) -> Vec<u8> {
     let model = Model::new(Arc::clone(bert), ctx.params().slots(), 16).expect("a model");
     let server = Server::new(&ctx, model.clone()).expect("a server");
     let (client, made) =
-        Client::generate(&ctx, Seed::new([3; 32]), &server.request()).expect("a client and its keys");
+        Client::generate(&ctx, Seed::new([3; 32]), server.request()).expect("a client and its keys");
     let mut keys = Vec::new();
     made.write(&ctx, &mut keys).expect("keys as bytes");
 
@@ -101,11 +101,11 @@ fn a_model_of_full_size_runs_on_the_recorder() {
         let model = Model::with_calibration(Arc::clone(&bert), layout, &constants).expect("a model");
         let server = Server::new(&ctx, model.clone()).expect("a server");
         let (client, keys) =
-            Client::generate(&ctx, Seed::new([3; 32]), &server.request()).expect("a client and its keys");
+            Client::generate(&ctx, Seed::new([3; 32]), server.request()).expect("a client and its keys");
         // Calibrated on the text itself, so that it is covered.
         let query = model.query(TEXT).expect("a query");
         let x = client.encrypt(&model, &query, &Seed::new([4; 32])).expect("a ciphertext");
-        let y = server.evaluate(&Arc::new(keys), &x, &mut ()).expect("an evaluation");
+        let y = server.evaluate(&Arc::new(keys), x, &mut ()).expect("an evaluation");
         client.check(&query.shape, y.blocks()).expect("a result");
     }
 }
@@ -119,7 +119,6 @@ fn keys_queries_and_results_of_others_are_refused() {
     let model = Model::new(Arc::clone(&bert), ctx.params().slots(), 16).expect("a model");
     let server = Server::new(&ctx, model.clone()).expect("a server");
     let query = model.query(TEXT).expect("a query");
-    let tokens = query.shape.tokens();
     let none = KeyRequest::new(ctx.params().n());
     let client = |n| Client::generate(&ctx, Seed::new([n; 32]), &none).expect("no keys");
     let ((client, own), (stranger, others)) = (client(3), client(4));
@@ -129,7 +128,7 @@ fn keys_queries_and_results_of_others_are_refused() {
     let refused = server.check_request(&own.contents());
     assert!(matches!(refused, Err(Error::KeysMissing { tokens: 16 })), "{refused:?}");
     let (own, others) = (Arc::new(own), Arc::new(others));
-    let refusal = |keys| server.evaluate(keys, &encrypted, &mut ()).map(drop).expect_err("other keys");
+    let refusal = |keys| server.evaluate(keys, encrypted.clone(), &mut ()).map(drop).expect_err("other keys");
     let (foreign, missing) = (refusal(&others), refusal(&own));
     assert!(matches!(foreign, Error::ForeignKeys { what: "the query", .. }), "{foreign}");
     let lacks = |e: &Error| match e {
@@ -144,14 +143,17 @@ fn keys_queries_and_results_of_others_are_refused() {
     let ev = Evaluator::new(&ctx, own);
     let each = |change: &dyn Fn(&Ciphertext) -> aegis_ckks::Result<Ciphertext>| {
         let changed: aegis_ckks::Result<Vec<_>> = encrypted.blocks().iter().map(change).collect();
-        server.input(tokens, changed.expect("ciphertexts")).map(drop)
+        server.input(&query.shape, changed.expect("ciphertexts")).map(drop)
     };
     let refused = each(&|b| ev.drop_to(b, b.level().lowered(1)));
     assert!(matches!(refused, Err(Error::NotFresh { .. })), "{refused:?}");
     let refused = each(&|b| ev.reinterpret(b, 2.0 * b.scale()));
     assert!(matches!(refused, Err(Error::NotFresh { .. })), "{refused:?}");
-    for (tokens, blocks) in [(tokens, vec![]), (17, blocks())] {
-        let refused = server.input(tokens, blocks).map(drop);
+    let longer = serde_json::to_string(&query.shape).expect("a shape");
+    let longer = longer.replace(&format!("\"tokens\":{}", query.shape.tokens()), "\"tokens\":17");
+    let longer = serde_json::from_str(&longer).expect("a shape");
+    for (shape, blocks) in [(&query.shape, vec![]), (&longer, blocks())] {
+        let refused = server.input(shape, blocks).map(drop);
         assert!(matches!(refused, Err(Error::Evaluation(_))), "{refused:?}");
     }
 

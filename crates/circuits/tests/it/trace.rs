@@ -51,9 +51,9 @@ fn launches_of_a_full_slot_bootstrap() {
     // Without words, keys or an encryption: what happens is the same.
     let recorder = Recorder::new(ctx.params()).unwrap();
     let bootstrapper = Bootstrapper::new(recorder.context(), ctx.params().slots()).unwrap();
-    let ev = recorder.evaluator(&bootstrapper.keys()).unwrap();
     let x = recorder.ciphertext(level).unwrap();
-    let mut recorded = recorder.count(|| bootstrapper.bootstrap_real(&ev, &x, 1.0)).unwrap();
+    let (mut recorded, keys) = recorder.record(|ev| bootstrapper.bootstrap_real(ev, &x, 1.0)).unwrap();
+    assert_eq!(keys, bootstrapper.keys(), "keys used and keys declared");
     let happened = trace.totals() - before;
     (recorded.live_bytes, recorded.peak_bytes) = (happened.live_bytes, happened.peak_bytes);
     assert_eq!(recorded, happened);

@@ -1,9 +1,12 @@
 //! The making of keys.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
 use aegis_hal::{HostData, Kernel, Poly, Shape, View};
 use aegis_ring::{Basis, Galois};
 
-use super::{EncapsulationKeys, EvaluationKeys, KeyRequest, PublicKey, SwitchingKey};
+use super::{AnyShape, EncapsulationKeys, EvaluationKeys, KeyRequest, PublicKey, SwitchingKey};
 use crate::secret::{SecretPoly, upload_small};
 use crate::{Context, KeyId, Level, Result, SecretKey, Seed, sampling};
 
@@ -94,7 +97,8 @@ impl KeyGenerator {
                 return Err(crate::Error::NoBootstrapping { params: params.name().to_owned() });
             }
         };
-        Ok(EvaluationKeys { id: secret.id, n: params.n(), relinearization, galois, encapsulation })
+        let (id, n) = (secret.id, params.n());
+        Ok(EvaluationKeys { id, n, relinearization, galois, encapsulation, any: None })
     }
 
     fn relinearization(&self, secret: &SecretKey, level: Level) -> Result<SwitchingKey> {
@@ -202,23 +206,40 @@ impl EvaluationKeys {
     pub fn shapes(ctx: &Context, request: &KeyRequest, id: KeyId) -> Result<Self> {
         let params = ctx.params();
         request.check(params)?;
-        let key = |level: Level, basis: Basis, digits: usize| {
-            let poly = ctx.device().alloc(Shape::new(2 * digits, basis, params.n()))?;
-            Ok::<_, crate::Error>(SwitchingKey { level, poly, seed: Seed::new([0; 32]) })
-        };
-        let at = |level| key(level, params.extended_basis(level), params.digits(level).len());
-        let encapsulation = || {
-            let to_sparse = key(Level::BASE, params.encapsulation_basis(), 1)?;
-            Ok::<_, crate::Error>(EncapsulationKeys { to_sparse, to_dense: at(params.max_level())? })
-        };
+        let at = |level| shape(ctx, level);
         Ok(Self {
             id,
             n: params.n(),
             relinearization: request.relinearization_level().map(at).transpose()?,
             galois: request.galois_maps().map(|(map, level)| Ok((map, at(level)?))).collect::<Result<_>>()?,
-            encapsulation: request.wants_encapsulation().then(encapsulation).transpose()?,
+            encapsulation: request.wants_encapsulation().then(|| encapsulation_shapes(ctx)).transpose()?,
+            any: None,
         })
     }
+
+    /// [`EvaluationKeys::shapes`] for whatever a circuit asks for: [`EvaluationKeys::contents`] says what that was.
+    pub(crate) fn of_any_shape(ctx: &Context, id: KeyId) -> Result<Self> {
+        let (n, key) = (ctx.params().n(), shape(ctx, ctx.params().max_level())?);
+        let (encapsulation, asked) = (encapsulation_shapes(ctx)?, Mutex::new(KeyRequest::new(n)));
+        let any = Some(AnyShape { key, encapsulation, asked });
+        Ok(Self { id, n, relinearization: None, galois: BTreeMap::new(), encapsulation: None, any })
+    }
+}
+
+/// A switching key without content for ciphertexts up to a level.
+fn shape(ctx: &Context, level: Level) -> Result<SwitchingKey> {
+    let params = ctx.params();
+    shape_over(ctx, level, params.extended_basis(level), params.digits(level).len())
+}
+
+fn shape_over(ctx: &Context, level: Level, basis: Basis, digits: usize) -> Result<SwitchingKey> {
+    let poly = ctx.device().alloc(Shape::new(2 * digits, basis, ctx.params().n()))?;
+    Ok(SwitchingKey { level, poly, seed: Seed::new([0; 32]) })
+}
+
+fn encapsulation_shapes(ctx: &Context) -> Result<EncapsulationKeys> {
+    let to_sparse = shape_over(ctx, Level::BASE, ctx.params().encapsulation_basis(), 1)?;
+    Ok(EncapsulationKeys { to_sparse, to_dense: shape(ctx, ctx.params().max_level())? })
 }
 
 /// The uniform halves of `count` pairs, a pure function of a public seed.

@@ -153,6 +153,7 @@ impl EvaluationKeys {
             relinearization: None,
             galois: Default::default(),
             encapsulation: None,
+            any: None,
         };
         let (mut to_sparse, mut to_dense) = (None, None);
         each_entry(&mut source, ctx.params(), |source, entry| {

@@ -7,7 +7,7 @@ use aegis::keyset::Keyset;
 use aegis::message::{self, Header, Kind};
 use aegis_ckks::{Context, KeyGenerator, N14_L6_S40, Params, SecretKey, Seed};
 use aegis_models::{Bert, CALIBRATION_FILE, Query, calibration_file};
-use aegis_nn::{MODEL, Tensor};
+use aegis_nn::{MODEL, Shape, Tensor};
 use aegis_testing::{TinyBert, on_cpu};
 use tempfile::{TempDir, tempdir};
 
@@ -67,7 +67,8 @@ impl Client {
         let embedding = self.bert.embed_plain(TEXT).expect("an embedding");
         let copies = Tensor::from_fn(layout.tokens(), embedding.len(), |_, c| embedding[c]);
         let (level, seed) = (self.ctx.params().fresh_level(), Seed::new([2; 32]));
-        let y = aegis_nn::encrypt(&self.ctx, &self.secret, &layout, MODEL, &copies, level, &seed)
+        let copies_of = Shape::one(&layout, MODEL, layout.tokens());
+        let y = aegis_nn::encrypt(&self.ctx, &self.secret, copies_of, &copies, level, &seed)
             .expect("a ciphertext");
         let header = Header { kind: Kind::Result, model: self.bert.identity().to_owned(), shape };
         let bytes = message::encode(&self.ctx, &header, y.blocks()).expect("a message");

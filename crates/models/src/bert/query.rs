@@ -1,7 +1,9 @@
 //! What crosses the line between client and server: values to encrypt, slots that were decrypted, and what is
 //! public about them.
 
-use aegis_nn::{Calibration, Layout, MODEL, Network, Pooling, Tensor, encoder, largest};
+use aegis_nn::{
+    Calibration, Content, Layout, MODEL, Network, Pooling, Rows, Shape, Tensor, encoder, largest,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Bert;
@@ -55,6 +57,27 @@ impl QueryShape {
         self.padded_tokens
     }
 
+    /// Which rows of the encrypted tensors are tokens.
+    pub fn rows(&self) -> Rows {
+        Rows::one(self.tokens)
+    }
+
+    /// Where the values of the encrypted input are.
+    ///
+    /// # Errors
+    /// Those of [`QueryShape::layout`].
+    pub fn input(&self) -> Result<Shape> {
+        Ok(Shape { layout: self.layout()?, content: MODEL, rows: self.rows() })
+    }
+
+    /// Ciphertexts of a result.
+    ///
+    /// # Errors
+    /// Those of [`QueryShape::layout`].
+    pub fn result_ciphertexts(&self) -> Result<usize> {
+        Ok(self.layout()?.blocks(Content::Pooled))
+    }
+
     pub(crate) fn width(&self) -> usize {
         self.width
     }
@@ -89,20 +112,30 @@ impl QueryShape {
     /// keys, or a run that left the calibrated ranges. [`Error::Nn`] for slots of another shape.
     pub fn finish(&self, slots: &[Vec<f64>]) -> Result<Vec<f64>> {
         let layout = self.layout()?;
-        let copies = layout.unpack(MODEL, slots, layout.tokens())?;
-        let n = copies.rows() as f64;
-        let mean: Vec<f64> = (0..copies.cols())
-            .map(|c| (0..copies.rows()).map(|r| copies.at(r, c)).sum::<f64>() / n)
-            .collect();
+        // The embedding stands in every row of the slots.
+        Shape::one(&layout, Content::Pooled, 1).unpack(slots)?;
+        let mut mean = vec![0.0; layout.width()];
+        let at = |slot: usize| (slot / layout.token_slots(), slot % layout.token_slots());
+        for (j, slot, value) in entries(slots) {
+            if let Some(feature) = layout.model_feature(j, at(slot).1) {
+                mean[feature] += value / layout.block_tokens() as f64;
+            }
+        }
         // What the slots should hold: the copies, and zeros where there is no feature.
-        let expected = layout.pack(MODEL, &Tensor::from_fn(copies.rows(), copies.cols(), |_, c| mean[c]))?;
+        let expected = |j, slot| layout.model_feature(j, at(slot).1).map_or(0.0, |feature| mean[feature]);
         let top = largest(mean.iter().copied());
-        let worst = largest(slots.iter().flatten().zip(expected.iter().flatten()).map(|(a, b)| a - b));
+        let worst = largest(entries(slots).map(|(j, slot, value)| value - expected(j, slot)));
         if worst <= TOLERATED * top {
             return embedding::normalize(mean);
         }
         Err(Error::Embedding(NoEmbedding::Copies { difference: worst, largest: top }))
     }
+}
+
+/// Every slot as block, slot and value.
+fn entries(slots: &[Vec<f64>]) -> impl Iterator<Item = (usize, usize, f64)> + '_ {
+    let blocks = slots.iter().enumerate();
+    blocks.flat_map(|(j, block)| block.iter().enumerate().map(move |(slot, value)| (j, slot, *value)))
 }
 
 /// A text made ready for encryption. Its values are secret, and never printed.
@@ -124,7 +157,8 @@ impl Bert {
     /// The packing for texts of at most `max_tokens` tokens in ciphertexts of `slots` slots. Keys are made
     /// for it.
     ///
-    /// Pads to the next power of two, at least the size of a head (a condition of the packing).
+    /// Pads to the next power of two, at least the size of a head (a condition of the packing); texts longer than the tokens
+    /// that fill the slots to whole blocks of these.
     ///
     /// # Errors
     /// [`Error::TextTooLong`] for more tokens than the model has positions, [`Error::Nn`] if the model does
@@ -134,7 +168,12 @@ impl Bert {
         if max_tokens > c.positions {
             return Err(Error::TextTooLong { tokens: max_tokens, max: c.positions });
         }
-        let padded = max_tokens.next_power_of_two().max(c.head_size().next_power_of_two());
+        let fill = Layout::fill(slots, c.width, c.heads)?;
+        let padded = if max_tokens <= fill {
+            max_tokens.next_power_of_two().max(c.head_size())
+        } else {
+            max_tokens.next_multiple_of(fill)
+        };
         Ok(Layout::new(slots, padded, c.width, c.heads, c.intermediate)?)
     }
 
@@ -177,12 +216,14 @@ impl Bert {
         let (width, heads, intermediate) = (c.width, c.heads, c.intermediate);
         let own = (shape.width, shape.heads, shape.intermediate) == (width, heads, intermediate);
         // What `layout` makes of the longest text: a forged shape must not make the server plan for more.
-        let padded = c.positions.next_power_of_two().max(c.head_size().next_power_of_two());
-        if !own || shape.tokens > c.positions || shape.padded_tokens > padded {
+        let layout = shape.layout()?;
+        let fits =
+            || Ok::<_, Error>(shape.padded_tokens <= self.layout(layout.slots(), c.positions)?.tokens());
+        if !own || shape.tokens > c.positions || !fits()? {
             let (have, positions) = (shape.clone(), c.positions);
             return Err(Error::OtherShape { have, positions, width, heads, intermediate });
         }
-        shape.layout().map(|_| ())
+        Ok(())
     }
 
     /// Whether the encrypted run can give this text's embedding. The client asks before it encrypts: the server sees no

@@ -1,7 +1,7 @@
 //! From text to slots and from slots to the embedding; the approximated twin of a small model.
 
 use aegis_models::{Bert, Error, NoEmbedding, QueryShape, Tokens, cosine};
-use aegis_nn::{Layout, MODEL, Network, Tensor};
+use aegis_nn::{Layout, MODEL, Network, Shape, Tensor};
 use aegis_testing::TinyBert;
 use tempfile::tempdir;
 
@@ -69,7 +69,7 @@ fn result(case: &Case, text: &str) -> (QueryShape, Vec<Vec<f64>>) {
     let query = case.bert.query(&case.layout, text).unwrap();
     let mean = case.network.plain(&query.hidden).unwrap().output;
     let copies = Tensor::from_fn(case.layout.tokens(), mean.cols(), |_, c| mean.at(0, c));
-    (query.shape, case.layout.pack(MODEL, &copies).unwrap())
+    (query.shape, Shape::one(&case.layout, MODEL, case.layout.tokens()).pack(&copies).unwrap())
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn slots_that_are_no_embedding_are_refused() {
             Error::Embedding(NoEmbedding::Copies { .. } | NoEmbedding::Length(_))
         ));
     }
-    let one_token = |i: usize, v: f64| if i < case.layout.block() { v + 1.0 } else { v };
+    let one_token = |i: usize, v: f64| if i < case.layout.token_slots() { v + 1.0 } else { v };
     assert!(matches!(refused(&one_token), Error::Embedding(NoEmbedding::Copies { .. })));
     assert!(matches!(shape.finish(&[]), Err(Error::Nn(_))));
     assert!(matches!(shape.finish(&[vec![0.0; SLOTS - 1]]), Err(Error::Nn(_))));
@@ -119,8 +119,8 @@ fn padded_rows_are_zeros_and_real_ones_are_the_embedding_layer() {
     let case = case();
     let query = case.bert.query(&case.layout, "a dog").unwrap();
     assert_eq!((query.shape.tokens(), query.shape.padded_tokens()), (4, 16));
-    let slots = case.layout.pack(MODEL, &query.hidden).unwrap();
-    let back = case.layout.unpack(MODEL, &slots, 16).unwrap();
+    let slots = query.shape.input().unwrap().pack(&query.hidden).unwrap();
+    let back = Shape::one(&case.layout, MODEL, 16).unpack(&slots).unwrap();
     for t in 0..16 {
         let zero = back.row(t).iter().all(|v| *v == 0.0);
         assert!(if t < 4 { back.row(t) == query.hidden.row(t) } else { zero }, "token {t}");

@@ -1,9 +1,12 @@
 //! The activation of the feed-forward network.
 
-use aegis_circuits::{Polynomial, chebyshev};
-use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
+use std::sync::Arc;
 
-use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor, ValidRange};
+use aegis_circuits::{Polynomial, chebyshev};
+
+use crate::ops::pattern;
+use crate::program::Emitter;
+use crate::{Content, Error, Layer, Layout, Port, Result, Rows, Tensor, TensorRef, ValidRange};
 
 /// One polynomial for all tokens but the first and one for the first, evaluated together on inputs
 /// normalized to `[-1, 1]`: the coefficients are vectors over the slots, the powers are shared. Padded rows
@@ -28,7 +31,7 @@ use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor, Valid
 /// let y = &gelu.plain(&[&x])?[0];
 /// assert!((y.at(0, 5) - 0.25).abs() < 1e-12 && (y.at(1, 5) - 0.375).abs() < 1e-12);
 /// // The same on ciphertexts.
-/// check(&gelu, &ctx, Level(1), &[&x], 1e-5)?;
+/// check(&Arc::new(gelu), &ctx, Level(1), &[&x], 1e-5)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Gelu {
@@ -47,15 +50,16 @@ impl Gelu {
                 have: format!("{}, and {} for token 0", coefficients.len(), first.len()),
             });
         }
-        Ok(Self { layout: layout.clone(), coefficients, first })
+        Ok(Self { layout: *layout, coefficients, first })
     }
 
-    /// The polynomial of every slot when the first `rows` rows are real.
-    fn polynomial(&self, rows: usize) -> Result<Polynomial> {
-        let class = self.layout.vector(|t, _| match t {
-            0 => TOKEN_0,
-            t if t < rows => OTHERS,
-            _ => PADDING,
+    /// The polynomial of every slot of token block `a`.
+    fn polynomial(&self, a: usize, rows: &Rows) -> Result<Polynomial> {
+        let start = a * self.layout.block_tokens();
+        let class = self.layout.vector(|t, _| match rows.row(start + t) {
+            Some(row) if row.token == 0 => TOKEN_0,
+            Some(_) => OTHERS,
+            None => PADDING,
         } as f64);
         let polynomials = [vec![], self.coefficients.clone(), self.first.clone()];
         let classes = class.into_iter().map(|class| class as usize).collect();
@@ -87,10 +91,6 @@ impl Layer for Gelu {
         vec![Port::new(Content::Intermediate, 0)]
     }
 
-    fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        KeyRequest::new(params.n()).relinearize(level.up(self.depth()))
-    }
-
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let value = |t: usize, u: f64| {
             let c = if t == 0 { &self.first } else { &self.coefficients };
@@ -99,11 +99,24 @@ impl Layer for Gelu {
         Ok(vec![inputs[0].map(value)])
     }
 
-    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
-        let x = inputs[0];
+    fn kind(&self) -> String {
+        format!("gelu, {} and {}", pattern(&self.coefficients), pattern(&self.first))
+    }
+
+    fn emit(self: Arc<Self>, program: &mut Emitter<'_>, inputs: &[TensorRef]) -> Result<Vec<TensorRef>> {
+        let x = &inputs[0];
         x.expect(Content::Intermediate, "intermediate features")?;
-        let blocks = self.polynomial(x.rows())?.evaluate_all(ev, x.blocks())?;
-        Ok(vec![x.with(Content::Intermediate, blocks)?])
+        let mut made = vec![];
+        for a in 0..self.layout.token_blocks() {
+            let blocks = x.token_block(a);
+            let places: Vec<_> = (a * blocks.len()..(a + 1) * blocks.len()).collect();
+            let (this, rows) = (Arc::clone(&self), x.rows().clone());
+            let port = (Port::new(Content::Intermediate, 0), places.as_slice());
+            made.extend(program.task("", blocks, port, move |place, x| {
+                Ok(this.polynomial(a, &rows)?.evaluate_all(&place.ev, x)?)
+            }));
+        }
+        Ok(vec![x.with(Content::Intermediate, made)?])
     }
 
     fn ranges(&self) -> Vec<ValidRange> {

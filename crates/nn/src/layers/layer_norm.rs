@@ -8,15 +8,19 @@
 //! LayerNorm ignores a factor on a row, so token 0, whose variance can be a hundred times the others', is
 //! scaled by a public constant first; the factor is folded into masks and weights.
 
+use std::sync::Arc;
+
 use aegis_circuits::Polynomial;
-use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
+use aegis_ckks::{Ciphertext, Evaluator};
 
 use crate::calibration::NormCalibration;
-use crate::ops::{BlockSum, add_vector, bring, mul_vector, no_keys, sum_steps, total};
-use crate::{Axis, Content, CtTensor, Error, Layer, Layout, MODEL, Port, Result, Tensor, ValidRange};
+use crate::ops::{BlockSum, add_vector, mul_vector, pattern, sum_steps, total};
+use crate::program::{Emitter, Place};
+use crate::{Content, Error, Layer, Layout, MODEL, Port, Result, Rows, Tensor, TensorRef, ValidRange};
 
 /// From a matrix: its rows without their means (one level down), and the variances of the rows, normalized
-/// from their calibrated range to `[-1, 1]` (two levels down).
+/// from their calibrated range to `[-1, 1]` (two levels down). The variances of several token blocks stand in one ciphertext,
+/// a slot each: a bootstrap refreshes them together. Those of a single one stand in all slots of their tokens at once.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -35,7 +39,7 @@ use crate::{Axis, Content, CtTensor, Error, Layer, Layout, MODEL, Port, Result, 
 /// let parts = moments.plain(&[&x])?;
 /// assert!(parts[0].max_difference(&x) < 1e-12 && parts[1].at(2, 0).abs() < 1e-12);
 /// // The same on ciphertexts.
-/// check(&moments, &ctx, Level(1), &[&x], 1e-4)?;
+/// check(&Arc::new(moments), &ctx, Level(1), &[&x], 1e-4)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Moments {
@@ -47,11 +51,7 @@ pub struct Moments {
 impl Moments {
     /// Moments of rows of which row 0 is to be multiplied by `first_scale` before.
     pub fn new(layout: &Layout, constants: &NormCalibration, first_scale: f64) -> Self {
-        Self { layout: layout.clone(), range: constants.var_range, first_scale }
-    }
-
-    fn sum(&self) -> BlockSum {
-        BlockSum { block: self.layout.block(), step: 1, width: self.layout.block() }
+        Self { layout: *layout, range: constants.var_range, first_scale }
     }
 
     /// `2 / (b - a)`: what a variance is multiplied by.
@@ -63,38 +63,58 @@ impl Moments {
         -(self.range.0 + self.range.1) / (self.range.1 - self.range.0)
     }
 
-    /// A vector that is `value` in the first slot of each token, for token 0 times `first_scale`, and zero
-    /// elsewhere.
-    fn heads_of_blocks(&self, value: f64) -> Vec<f64> {
-        self.layout.vector(|t, f| match (t, f) {
-            (0, 0) => value * self.first_scale,
-            (_, 0) => value,
-            _ => 0.0,
+    /// A vector that is `value` in the first slot of each token, for token 0 of a text times `first`, and zero elsewhere.
+    fn starts(&self, a: usize, rows: &Rows, value: f64, first: f64) -> Vec<f64> {
+        self.layout.vector(|t, f| match rows.row(a * self.layout.block_tokens() + t) {
+            _ if f > 0 => 0.0,
+            Some(row) if row.token == 0 => value * first,
+            _ => value,
         })
     }
 
     /// The sum over all features of a token in the first slot of its block; other slots hold garbage.
-    fn raw_sum(&self, ev: &Evaluator, x: &CtTensor) -> Result<CtTensor> {
-        x.fold(Axis::Head, |_, blocks| sum_steps(ev, &total(ev, blocks)?, 1, self.layout.block()))
+    fn raw_sum(&self, ev: &Evaluator, x: &[Ciphertext]) -> Result<Ciphertext> {
+        sum_steps(ev, &total(ev, x)?, 1, self.layout.token_slots())
     }
 
-    fn variance(&self, ev: &Evaluator, x: &CtTensor, sum: &CtTensor) -> Result<CtTensor> {
-        let (width, slope) = (self.layout.width() as f64, self.slope());
-        let squares = x.map(|_, block| Ok(ev.square_rescale(block)?))?;
-        let factor = slope * self.first_scale;
-        let mask = self.layout.vector(|t, f| match (t, f) {
-            (0, 0) => factor * self.first_scale / width,
-            (_, 0) => slope / width,
-            _ => 0.0,
-        });
-        self.raw_sum(ev, &squares)?.zip(sum, |_, squares, sum| {
-            let mean_square = mul_vector(ev, squares, &mask)?;
-            let mean = mul_vector(ev, sum, &self.heads_of_blocks(slope.sqrt() / width))?;
-            let variance = self.sum().spread(ev, &ev.sub(&mean_square, &ev.square_rescale(&mean)?)?)?;
-            let centre = self.layout.vector(|t, _| if t < x.rows() { self.intercept() } else { 0.0 });
-            add_vector(ev, &variance, &centre)
-        })
+    /// Token block `a`: its rows without their means, and its variances, without what is added to all, in the first
+    /// slot of each token.
+    fn moments(&self, ev: &Evaluator, x: &[Ciphertext], a: usize, rows: &Rows) -> Result<Vec<Ciphertext>> {
+        let (layout, width, slope, first) =
+            (&self.layout, self.layout.width() as f64, self.slope(), self.first_scale);
+        let spread = token_sum(layout);
+        let sum = self.raw_sum(ev, x)?;
+        let starts = layout.periodic(|f| if f == 0 { 1.0 / width } else { 0.0 });
+        let mean = spread.spread(ev, &mul_vector(ev, &sum, &starts)?, 0)?;
+        // Slots without a feature get minus the mean here and a zero gamma later.
+        let mut made = x.iter().map(|x| Ok(ev.sub(x, &mean)?)).collect::<Result<Vec<_>>>()?;
+
+        let squares = x.iter().map(|x| Ok(ev.square_rescale(x)?)).collect::<Result<Vec<_>>>()?;
+        let squares = self.raw_sum(ev, &squares)?;
+        let mean_square = mul_vector(ev, &squares, &self.starts(a, rows, slope / width, first * first))?;
+        let mean = mul_vector(ev, &sum, &self.starts(a, rows, slope.sqrt() / width, first))?;
+        made.push(ev.sub(&mean_square, &ev.square_rescale(&mean)?)?);
+        Ok(made)
     }
+
+    /// The variances of all token blocks in one, with the constant that brings them into the range.
+    fn pack(&self, ev: &Evaluator, variances: &[Ciphertext], rows: &Rows) -> Result<Ciphertext> {
+        let (layout, tokens) = (&self.layout, self.layout.block_tokens());
+        let packed = match variances {
+            [variance] => token_sum(layout).spread(ev, variance, 0)?,
+            several => token_sum(layout).pack(ev, several)?,
+        };
+        let there = |t: usize, f: usize| {
+            let a = if layout.token_blocks() == 1 { 0 } else { f };
+            a < layout.token_blocks() && rows.row(a * tokens + t).is_some()
+        };
+        add_vector(ev, &packed, &layout.vector(|t, f| if there(t, f) { self.intercept() } else { 0.0 }))
+    }
+}
+
+/// Sums over the features of a token.
+fn token_sum(layout: &Layout) -> BlockSum {
+    BlockSum { token_slots: layout.token_slots(), step: 1, width: layout.token_slots() }
 }
 
 impl Layer for Moments {
@@ -111,12 +131,7 @@ impl Layer for Moments {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new(MODEL, 1), Port::new(Content::TokenStats, 0)]
-    }
-
-    fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        let (sum, top, below) = (self.sum(), level.up(2), level.up(1));
-        sum.spread_keys(sum.gather_keys(no_keys(params), top), below).relinearize(top)
+        vec![Port::new(MODEL, 1), Port::new(Content::PackedStats, 0)]
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
@@ -134,23 +149,33 @@ impl Layer for Moments {
         Ok(vec![centred, variance])
     }
 
-    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
-        let x = inputs[0];
+    fn emit(self: Arc<Self>, program: &mut Emitter<'_>, inputs: &[TensorRef]) -> Result<Vec<TensorRef>> {
+        let x = &inputs[0];
         x.expect(MODEL, "rows to normalize")?;
-        let sum = self.raw_sum(ev, x)?;
-        let variance = self.variance(ev, x, &sum)?;
-        let width = self.layout.width() as f64;
-        let first = self.layout.periodic(|f| if f == 0 { 1.0 / width } else { 0.0 });
-        let mean = sum.map(|_, sum| self.sum().spread(ev, &mul_vector(ev, sum, &first)?))?;
-        // Slots without a feature get minus the mean here and a zero gamma later.
-        let centred = x.zip(&mean, |_, block, mean| Ok(ev.sub(block, mean)?))?;
-        Ok(vec![centred, variance])
+        let (mut centred, mut variances) = (vec![], vec![]);
+        for a in 0..self.layout.token_blocks() {
+            let blocks = x.token_block(a);
+            let centred_at = (0..blocks.len()).map(|j| (Port::new(MODEL, 1), a * blocks.len() + j));
+            let makes: Vec<_> = centred_at.chain([(Port::new(Content::TokenStats, 0), a)]).collect();
+            let (this, rows) = (Arc::clone(&self), x.rows().clone());
+            let made = program
+                .task_of("moments", blocks, &makes, move |place, x| this.moments(&place.ev, x, a, &rows));
+            centred.extend_from_slice(&made[..blocks.len()]);
+            variances.extend_from_slice(&made[blocks.len()..]);
+        }
+        let (rows, port) = (x.rows().clone(), Port::new(Content::PackedStats, 0));
+        let pack =
+            move |place: &Place, variances: &[Ciphertext]| Ok(vec![self.pack(&place.ev, variances, &rows)?]);
+        let packed = program.task("pack", &variances, (port, &[0]), pack);
+        Ok(vec![x.with(MODEL, centred)?, x.with(Content::PackedStats, packed)?])
     }
 }
 
-/// `1 / sqrt` of normalized variances. The polynomial's levels.
+/// `1 / sqrt` of normalized variances, in all slots of their tokens. The polynomial's levels. The polynomial unpacks them: it
+/// is zero in all slots but those of one token block, where there are several.
 pub struct InverseSqrt {
     layout: Layout,
+    cheb: Vec<f64>,
     polynomial: Polynomial,
 }
 
@@ -158,7 +183,23 @@ impl InverseSqrt {
     /// The polynomial of these constants, its input normalized from the range to `[-1, 1]` already.
     pub fn new(layout: &Layout, constants: &NormCalibration) -> Result<Self> {
         let polynomial = Polynomial::chebyshev(constants.cheb.iter().copied(), (-1.0, 1.0))?;
-        Ok(Self { layout: layout.clone(), polynomial })
+        Ok(Self { layout: *layout, cheb: constants.cheb.clone(), polynomial })
+    }
+
+    fn unpacked(&self, ev: &Evaluator, x: &Ciphertext, rows: &Rows) -> Result<Vec<Ciphertext>> {
+        let (layout, tokens) = (&self.layout, self.layout.block_tokens());
+        if layout.token_blocks() == 1 {
+            let polynomial = Polynomial::chebyshev(self.cheb.iter().copied(), (-1.0, 1.0))?;
+            return Ok(vec![polynomial.evaluate(ev, x)?]);
+        }
+        let of_block = |a: usize| {
+            let class = |t, f| if f == a && rows.row(a * tokens + t).is_some() { 1.0 } else { 0.0 };
+            let classes = layout.vector(class).into_iter().map(|class| class as usize).collect();
+            Polynomial::by_class(&[vec![], self.cheb.clone()], classes, (-1.0, 1.0))
+        };
+        let units = (0..layout.token_blocks()).map(of_block).collect::<aegis_circuits::Result<Vec<_>>>()?;
+        let inverses = Polynomial::evaluate_units(ev, x, &units)?;
+        inverses.iter().enumerate().map(|(a, inverse)| token_sum(layout).spread(ev, inverse, a)).collect()
     }
 }
 
@@ -172,24 +213,28 @@ impl Layer for InverseSqrt {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::new(Content::TokenStats, self.polynomial.depth())]
+        vec![Port::new(Content::PackedStats, self.polynomial.depth())]
     }
 
     fn outputs(&self) -> Vec<Port> {
         vec![Port::new(Content::TokenStats, 0)]
     }
 
-    fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        self.polynomial.keys(params, level.up(self.depth()))
-    }
-
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![inputs[0].map(|_, u| self.polynomial.plain(u, 0))])
     }
 
-    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
-        inputs[0].expect(Content::TokenStats, "variances")?;
-        Ok(vec![inputs[0].map(|_, variance| Ok(self.polynomial.evaluate(ev, variance)?))?])
+    fn kind(&self) -> String {
+        format!("inverse sqrt, {}", pattern(&self.cheb))
+    }
+
+    fn emit(self: Arc<Self>, program: &mut Emitter<'_>, inputs: &[TensorRef]) -> Result<Vec<TensorRef>> {
+        let x = &inputs[0];
+        x.expect(Content::PackedStats, "variances")?;
+        let all: Vec<_> = (0..self.layout.token_blocks()).collect();
+        let (rows, port) = (x.rows().clone(), (Port::new(Content::TokenStats, 0), all.as_slice()));
+        let made = program.task("", x.blocks(), port, move |place, x| self.unpacked(&place.ev, &x[0], &rows));
+        Ok(vec![x.with(Content::TokenStats, made)?])
     }
 
     fn ranges(&self) -> Vec<ValidRange> {
@@ -226,14 +271,16 @@ impl GammaBeta {
         for (values, what) in [(&gamma, "gamma"), (&beta, "beta")] {
             Tensor::new(1, values.len(), values.clone())?.check_finite(what)?;
         }
-        Ok(Self { layout: layout.clone(), gamma, beta, first_scale, versions })
+        Ok(Self { layout: *layout, gamma, beta, first_scale, versions })
     }
 
-    /// Weights of the features of block `j`, row 0 times `first`, zero in padded rows.
-    fn vector(&self, weights: &[f64], j: usize, first: f64, rows: usize) -> Vec<f64> {
-        self.layout.vector(|t, f| match self.layout.model_feature(j, f) {
-            Some(c) if t == 0 => weights[c] * first,
-            Some(c) if t < rows => weights[c],
+    /// Weights of the features of block `j`, token 0 times `first`, zero in padded rows.
+    fn vector(&self, weights: &[f64], j: usize, first: f64, rows: &Rows) -> Vec<f64> {
+        let (layout, heads) = (&self.layout, self.layout.model_blocks());
+        let start = j / heads * layout.block_tokens();
+        layout.vector(|t, f| match (layout.model_feature(j % heads, f), rows.row(start + t)) {
+            (Some(c), Some(row)) if row.token == 0 => weights[c] * first,
+            (Some(c), Some(_)) => weights[c],
             _ => 0.0,
         })
     }
@@ -256,10 +303,6 @@ impl Layer for GammaBeta {
         self.versions.iter().map(|_| Port::new(MODEL, 0)).collect()
     }
 
-    fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        no_keys(params).relinearize(level.up(1))
-    }
-
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let (centred, inverse) = (inputs[0], inputs[1]);
         let version = |first: f64| {
@@ -271,18 +314,20 @@ impl Layer for GammaBeta {
         Ok(self.versions.iter().map(|first| version(*first)).collect())
     }
 
-    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
-        let (centred, inverse) = (inputs[0], inputs[1]);
+    fn kind(&self) -> String {
+        format!("gamma beta, {} versions", self.versions.len())
+    }
+
+    fn emit(self: Arc<Self>, program: &mut Emitter<'_>, inputs: &[TensorRef]) -> Result<Vec<TensorRef>> {
+        let (centred, inverse) = (&inputs[0], &inputs[1]);
         centred.expect(MODEL, "centred rows")?;
         inverse.expect(Content::TokenStats, "inverse deviations")?;
-        let level = centred.level().lowered(1).min(inverse.level());
-        let inverse = inverse.map(|_, factor| bring(ev, factor, level))?;
         let version = |&first: &f64| {
-            centred.zip(&inverse, |j, block, factor| {
-                let gamma = self.vector(&self.gamma, j, self.first_scale * first, centred.rows());
-                let beta = self.vector(&self.beta, j, first, centred.rows());
-                let block = bring(ev, block, level.up(1))?;
-                let scaled = ev.mul_rescale(&mul_vector(ev, &block, &gamma)?, factor)?;
+            let (this, rows) = (Arc::clone(&self), centred.rows().clone());
+            program.zip("", (centred, inverse), Port::new(MODEL, 0), move |ev, j, block, factor| {
+                let gamma = this.vector(&this.gamma, j, this.first_scale * first, &rows);
+                let beta = this.vector(&this.beta, j, first, &rows);
+                let scaled = ev.mul_rescale(&mul_vector(ev, block, &gamma)?, factor)?;
                 add_vector(ev, &scaled, &beta)
             })
         };

@@ -1,18 +1,22 @@
 //! Affine maps of the features of every token.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use aegis_circuits::{Diagonals, LinearTransform};
-use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
+use aegis_ckks::{Ciphertext, Evaluator};
 use num_complex::Complex64;
 
 use crate::ops::add_vector;
-use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor};
+use crate::program::Emitter;
+use crate::{Content, Error, Layer, Layout, Port, Result, Rows, Tensor, TensorRef};
 
 /// `y = x W + b` for each token, with a bias of its own for token 0. One level.
 ///
 /// In packing P3 a block matrix has `2 Fb - 1` diagonals that do not wrap (decision 0003): what a rotation
 /// brings in from the neighbouring token meets a zero. Each diagonal repeats for every token, so that it is
-/// encoded as a polynomial of `2 Fb` words a limb, on the fly; no encoded weights are kept. The bias has
-/// zeros in padded rows.
+/// encoded as a polynomial of `2 Fb` words a limb, on the fly and once for a group of token blocks; no encoded weights are
+/// kept. The bias has zeros in padded rows.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -31,7 +35,7 @@ use crate::{Content, CtTensor, Error, Layer, Layout, Port, Result, Tensor};
 /// let x = Tensor::from_fn(3, 8, |token, feature| 0.1 * (token + feature) as f64);
 /// assert!((up.plain(&[&x])?[0].at(2, 11) - 2.0).abs() < 1e-12);
 /// // The same on ciphertexts.
-/// check(&up, &ctx, Level(1), &[&x], 1e-5)?;
+/// check(&Arc::new(up), &ctx, Level(1), &[&x], 1e-5)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Linear {
@@ -42,7 +46,7 @@ pub struct Linear {
     weight: Tensor,
     bias: Vec<f64>,
     first_bias: Vec<f64>,
-    /// For each input block and for each output block, the column of `x` or `y` at every local feature.
+    /// For each input and each output of a token block, the column of `x` or `y` at every local feature.
     columns: [Vec<Columns>; 2],
     transform: LinearTransform,
 }
@@ -72,21 +76,58 @@ impl Linear {
         weight.check_finite(name)?;
         Tensor::new(1, cols, bias.clone())?.check_finite(name)?;
         Tensor::new(1, cols, first_bias.clone())?.check_finite(name)?;
-        let reach = layout.block() as i64;
-        let (n_in, n_out) = (layout.blocks(input), layout.blocks(output));
+        let reach = layout.token_slots() as i64;
+        let columns = [columns(layout, input), columns(layout, output)];
+        let (n_in, n_out) = (columns[0].len(), columns[1].len());
         // The same split for every map, that of one input and one output, so that all share their keys.
         let n1 = LinearTransform::new(1, 1, -reach..reach, 1)?.n1().next_power_of_two();
         let transform = LinearTransform::new(n_in, n_out, -reach..reach, 1)?.with_baby_steps(n1);
-        let columns = [columns(layout, input), columns(layout, output)];
-        let layout = layout.clone();
-        Ok(Self { name: name.into(), layout, input, output, weight, bias, first_bias, columns, transform })
+        Ok(Self {
+            name: name.into(),
+            layout: *layout,
+            input,
+            output,
+            weight,
+            bias,
+            first_bias,
+            columns,
+            transform,
+        })
+    }
+
+    /// Token blocks that share the encoded weights: all inputs of each to all its outputs.
+    fn apply(
+        &self,
+        ev: &Evaluator,
+        blocks: &Range<usize>,
+        rows: &Rows,
+        x: &[Ciphertext],
+    ) -> Result<Vec<Ciphertext>> {
+        let columns: Vec<_> = x.chunks_exact(self.columns[0].len()).collect();
+        let mut all = vec![];
+        for (a, products) in blocks.clone().zip(self.transform.apply_columns(ev, &columns, self)?) {
+            for (j, product) in products.iter().enumerate() {
+                all.push(add_vector(ev, product, &self.bias(a, j, rows))?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The bias of output `j` of token block `a`.
+    fn bias(&self, a: usize, j: usize, rows: &Rows) -> Vec<f64> {
+        let first = a * self.layout.block_tokens();
+        self.layout.vector(|t, f| match (self.columns[1][j][f], rows.row(first + t)) {
+            (Some(c), Some(row)) if row.token == 0 => self.first_bias[c],
+            (Some(c), Some(_)) => self.bias[c],
+            _ => 0.0,
+        })
     }
 }
 
-/// The columns of every block of a tensor whose columns are features. Matrices look up millions of them.
+/// The columns of every block of a token block whose columns are features. Matrices look up millions of them.
 fn columns(layout: &Layout, content: Content) -> Vec<Columns> {
-    let block = |j| (0..layout.block()).map(|f| column(layout, content, j, f)).collect();
-    (0..layout.blocks(content)).map(block).collect()
+    let block = |j| (0..layout.token_slots()).map(|f| column(layout, content, j, f)).collect();
+    (0..layout.blocks(content) / layout.token_blocks()).map(block).collect()
 }
 
 /// The column at local feature `f` of block `j`.
@@ -97,13 +138,13 @@ fn column(layout: &Layout, content: Content, j: usize, f: usize) -> Option<usize
             let n = layout.model_blocks();
             Some(j / n * layout.width() + layout.model_feature(j % n, f)?)
         }
-        Content::Scores | Content::RowSums | Content::TokenStats => None,
+        _ => None,
     }
 }
 
 impl Diagonals for Linear {
     fn period(&self) -> usize {
-        self.layout.block()
+        self.layout.token_slots()
     }
 
     fn diagonal(&self, output: usize, input: usize, index: i64) -> Option<Vec<Complex64>> {
@@ -140,10 +181,6 @@ impl Layer for Linear {
         vec![Port::new(self.output, 0)]
     }
 
-    fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        self.transform.keys(params, level.up(1))
-    }
-
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let mut y = inputs[0].affine(&self.weight, &self.bias);
         for (c, (first, bias)) in self.first_bias.iter().zip(&self.bias).enumerate() {
@@ -152,18 +189,23 @@ impl Layer for Linear {
         Ok(vec![y])
     }
 
-    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
-        let x = inputs[0];
+    fn kind(&self) -> String {
+        format!("linear, {:?} to {:?}", self.input, self.output)
+    }
+
+    fn emit(self: Arc<Self>, program: &mut Emitter<'_>, inputs: &[TensorRef]) -> Result<Vec<TensorRef>> {
+        let x = &inputs[0];
         x.expect(self.input, &self.name)?;
-        let products = x.with(self.output, self.transform.apply(ev, x.blocks(), self)?)?;
-        let sums = products.map(|j, block| {
-            let bias = self.layout.vector(|t, f| match self.columns[1][j][f] {
-                Some(c) if t == 0 => self.first_bias[c],
-                Some(c) if t < x.rows() => self.bias[c],
-                _ => 0.0,
-            });
-            add_vector(ev, block, &bias)
-        })?;
-        Ok(vec![sums])
+        let (mut made, outputs) = (vec![], self.columns[1].len());
+        for blocks in self.layout.groups() {
+            let reads: Vec<_> = blocks.clone().flat_map(|a| x.token_block(a).iter().copied()).collect();
+            let places: Vec<_> = (blocks.start * outputs..blocks.end * outputs).collect();
+            let (this, rows) = (Arc::clone(&self), x.rows().clone());
+            let port = (Port::new(self.output, 0), places.as_slice());
+            made.extend(
+                program.task("", &reads, port, move |place, x| this.apply(&place.ev, &blocks, &rows, x)),
+            );
+        }
+        Ok(vec![x.with(self.output, made)?])
     }
 }

@@ -1,12 +1,15 @@
 //! From token embeddings to one embedding.
 
-use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
+use std::sync::Arc;
 
-use crate::ops::{no_keys, sum_keys, sum_steps};
-use crate::{CtTensor, Layer, Layout, MODEL, Port, Result, Tensor};
+use aegis_ckks::{Ciphertext, Evaluator};
 
-/// The mean over the real tokens, as a tensor of one row (every row of slots holds it). One level. Padded
-/// rows are zeros, so that the sum needs no mask. Normalizing the result is the client's.
+use crate::ops::{mul_vector, sum_steps, total};
+use crate::program::{Emitter, Place};
+use crate::{Content, Layer, Layout, MODEL, Port, Result, Rows, Tensor, TensorRef};
+
+/// The mean over the tokens of each text, in the row of its first token; that of one text is in all rows. One level.
+/// Normalizing the result is the client's.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -23,7 +26,7 @@ use crate::{CtTensor, Layer, Layout, MODEL, Port, Result, Tensor};
 /// let x = Tensor::from_fn(3, 8, |token, feature| 0.1 * (token + feature) as f64);
 /// assert!((pool.plain(&[&x])?[0].at(0, 4) - 0.5).abs() < 1e-12);
 /// // The same on ciphertexts.
-/// check(&pool, &ctx, Level(1), &[&x], 1e-5)?;
+/// check(&Arc::new(pool), &ctx, Level(1), &[&x], 1e-5)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct MeanPool {
@@ -33,7 +36,18 @@ pub struct MeanPool {
 impl MeanPool {
     /// The mean in this layout.
     pub fn new(layout: &Layout) -> Self {
-        Self { layout: layout.clone() }
+        Self { layout: *layout }
+    }
+
+    /// The mean over the token blocks of one block of heads.
+    fn mean(&self, ev: &Evaluator, x: &[Ciphertext], rows: &Rows) -> Result<Ciphertext> {
+        let (layout, tokens) = (&self.layout, self.layout.block_tokens());
+        let parts = x.iter().enumerate().map(|(a, block)| {
+            let part = |t, _| rows.row(a * tokens + t).map_or(0.0, |row| 1.0 / row.tokens as f64);
+            mul_vector(ev, block, &layout.vector(part))
+        });
+        let width = if rows.lengths().len() == 1 { tokens } else { rows.stride() };
+        sum_steps(ev, &total(ev, &parts.collect::<Result<Vec<_>>>()?)?, layout.token_slots() as i64, width)
     }
 }
 
@@ -51,11 +65,7 @@ impl Layer for MeanPool {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new(MODEL, 0)]
-    }
-
-    fn keys(&self, params: &Params, level: Level) -> KeyRequest {
-        sum_keys(no_keys(params), self.layout.block() as i64, self.layout.tokens(), level)
+        vec![Port::new(Content::Pooled, 0)]
     }
 
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
@@ -64,13 +74,17 @@ impl Layer for MeanPool {
         Ok(vec![Tensor::from_fn(1, x.cols(), |_, c| mean(c))])
     }
 
-    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
-        let x = inputs[0];
+    fn emit(self: Arc<Self>, program: &mut Emitter<'_>, inputs: &[TensorRef]) -> Result<Vec<TensorRef>> {
+        let (x, layout) = (&inputs[0], self.layout);
         x.expect(MODEL, "token embeddings")?;
-        let mean = x.map(|_, block| {
-            let part = ev.mul_const(block, 1.0 / x.rows() as f64)?;
-            sum_steps(ev, &part, self.layout.block() as i64, self.layout.tokens())
-        })?;
-        Ok(vec![mean.with_rows(1)?])
+        let port = Port::new(Content::Pooled, 0);
+        let mut made = vec![];
+        for j in 0..layout.model_blocks() {
+            let reads: Vec<_> = (0..layout.token_blocks()).map(|a| x.token_block(a)[j]).collect();
+            let (this, rows) = (Arc::clone(&self), x.rows().clone());
+            let mean = move |place: &Place, x: &[Ciphertext]| Ok(vec![this.mean(&place.ev, x, &rows)?]);
+            made.extend(program.task("", &reads, (port, &[j]), mean));
+        }
+        Ok(vec![x.with(Content::Pooled, made)?])
     }
 }

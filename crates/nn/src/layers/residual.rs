@@ -1,9 +1,9 @@
 //! The sum of two branches.
 
-use aegis_ckks::{Evaluator, KeyRequest, Level, Params};
+use std::sync::Arc;
 
-use crate::ops::{bring, no_keys};
-use crate::{CtTensor, Layer, Layout, MODEL, Port, Result, Tensor};
+use crate::program::Emitter;
+use crate::{Layer, Layout, MODEL, Port, Result, Tensor, TensorRef};
 
 /// `a + b`, at the level of the lower one. No level.
 ///
@@ -22,7 +22,7 @@ use crate::{CtTensor, Layer, Layout, MODEL, Port, Result, Tensor};
 /// let branch = x.map(|_token, value| -value);
 /// assert_eq!(residual.plain(&[&x, &branch])?, [Tensor::zeros(3, 8)]);
 /// // The same on ciphertexts.
-/// check(&residual, &ctx, Level(1), &[&x, &branch], 1e-5)?;
+/// check(&Arc::new(residual), &ctx, Level(1), &[&x, &branch], 1e-5)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Residual {
@@ -32,7 +32,7 @@ pub struct Residual {
 impl Residual {
     /// The sum in this layout.
     pub fn new(layout: &Layout) -> Self {
-        Self { layout: layout.clone() }
+        Self { layout: *layout }
     }
 }
 
@@ -53,20 +53,14 @@ impl Layer for Residual {
         vec![Port::new(MODEL, 0)]
     }
 
-    fn keys(&self, params: &Params, _: Level) -> KeyRequest {
-        no_keys(params)
-    }
-
     fn plain(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![inputs[0].plus(inputs[1])])
     }
 
-    fn forward(&self, ev: &Evaluator, inputs: &[&CtTensor]) -> Result<Vec<CtTensor>> {
-        let (a, b) = (inputs[0], inputs[1]);
+    fn emit(self: Arc<Self>, program: &mut Emitter<'_>, inputs: &[TensorRef]) -> Result<Vec<TensorRef>> {
+        let (a, b) = (&inputs[0], &inputs[1]);
         a.expect(MODEL, "the first term")?;
         b.expect(MODEL, "the second term")?;
-        let level = a.level().min(b.level());
-        let sum = a.zip(b, |_, x, y| Ok(ev.add(&bring(ev, x, level)?, &bring(ev, y, level)?)?))?;
-        Ok(vec![sum])
+        Ok(vec![program.zip("", (a, b), Port::new(MODEL, 0), |ev, _, a, b| Ok(ev.add(a, b)?))?])
     }
 }

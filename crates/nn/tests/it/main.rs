@@ -3,7 +3,7 @@
 mod layers;
 mod layout;
 mod model;
+mod program;
 mod slots;
 mod support;
-mod tensor;
 mod tiny;

@@ -1,7 +1,7 @@
 //! Proofs of the packed algorithms on plain slot vectors: rotations, masks and products only, against matrix
 //! algebra. They say that decision 0003 is right, whatever the encryption does.
 
-use aegis_nn::{Content, Layout, MODEL, Tensor};
+use aegis_nn::{Content, Layout, MODEL, Shape, Tensor};
 use aegis_testing::Numbers;
 
 use crate::support::{Matrices, narrow, wide};
@@ -35,7 +35,7 @@ fn shift_mask(layout: &Layout, e: i64) -> Slots {
 fn skew(layout: &Layout, x: &Slots) -> Slots {
     let mut sum = vec![0.0; x.len()];
     for g in 0..layout.head_dim() {
-        let turned = rotate(x, (g * layout.block()) as i64);
+        let turned = rotate(x, (g * layout.token_slots()) as i64);
         add(&mut sum, &product(&turned, &mask(layout, |f| layout.coordinate(f) == g)));
     }
     sum
@@ -49,14 +49,14 @@ fn linear_maps_are_sums_of_periodic_diagonals() {
             numbers.tensor(16, layout.width(), 1.0),
             numbers.tensor(layout.width(), layout.intermediate(), 1.0),
         );
-        let packed = layout.pack(MODEL, &x).expect("packs");
-        let reach = layout.block() as i64;
+        let packed = Shape::one(&layout, MODEL, 16).pack(&x).expect("packs");
+        let reach = layout.token_slots() as i64;
         let mut out = vec![vec![0.0; layout.slots()]; layout.intermediate_blocks()];
         for (o, out) in out.iter_mut().enumerate() {
             for (a, input) in packed.iter().enumerate() {
                 for d in 1 - reach..reach {
                     let diagonal = layout.vector(|_, f| {
-                        let source = usize::try_from(f as i64 + d).ok().filter(|s| *s < layout.block());
+                        let source = usize::try_from(f as i64 + d).ok().filter(|s| *s < layout.token_slots());
                         let from = source.and_then(|s| layout.model_feature(a, s));
                         from.zip(layout.intermediate_feature(o, f)).map_or(0.0, |(i, j)| w.at(i, j))
                     });
@@ -64,7 +64,7 @@ fn linear_maps_are_sums_of_periodic_diagonals() {
                 }
             }
         }
-        let got = layout.unpack(Content::Intermediate, &out, 16).expect("unpacks");
+        let got = Shape::one(&layout, Content::Intermediate, 16).unpack(&out).expect("unpacks");
         let error = got.max_difference(&x.affine(&w, &vec![0.0; layout.intermediate()]));
         assert!(error < 1e-12, "{error}");
     }
@@ -76,10 +76,13 @@ fn scores_are_sums_over_shifts_of_coordinates() {
         let mut numbers = Numbers::new(2);
         let (q, k) = (numbers.tensor(16, layout.width(), 1.0), numbers.tensor(16, layout.width(), 1.0));
         let (hb, block, reach) =
-            (layout.heads_per_block() as i64, layout.block() as i64, layout.head_dim() as i64);
+            (layout.heads_per_block() as i64, layout.token_slots() as i64, layout.head_dim() as i64);
         let mut scores = vec![];
-        for (q, k) in
-            layout.pack(MODEL, &q).expect("packs").iter().zip(&layout.pack(MODEL, &k).expect("packs"))
+        for (q, k) in Shape::one(&layout, MODEL, 16)
+            .pack(&q)
+            .expect("packs")
+            .iter()
+            .zip(&Shape::one(&layout, MODEL, 16).pack(&k).expect("packs"))
         {
             let skewed = skew(&layout, k);
             for i in 0..layout.offset_blocks() as i64 {
@@ -91,7 +94,7 @@ fn scores_are_sums_over_shifts_of_coordinates() {
                 scores.push(sum);
             }
         }
-        let got = layout.unpack(Content::Scores, &scores, 16).expect("unpacks");
+        let got = Shape::one(&layout, Content::Scores, 16).unpack(&scores).expect("unpacks");
         let want = Tensor::from_fn(16, layout.columns(Content::Scores), |t, c| {
             let (h, key) = (c / 16, c % 16);
             let features = h * layout.head_dim()..(h + 1) * layout.head_dim();
@@ -108,10 +111,10 @@ fn contexts_are_sums_over_shifts_and_offset_blocks() {
         let a = numbers.tensor(16, layout.columns(Content::Scores), 1.0);
         let v = numbers.tensor(16, layout.width(), 1.0);
         let (hb, block, reach) =
-            (layout.heads_per_block() as i64, layout.block() as i64, layout.head_dim() as i64);
-        let packed = layout.pack(Content::Scores, &a).expect("packs");
+            (layout.heads_per_block() as i64, layout.token_slots() as i64, layout.head_dim() as i64);
+        let packed = Shape::one(&layout, Content::Scores, 16).pack(&a).expect("packs");
         let mut out = vec![];
-        for (j, v) in layout.pack(MODEL, &v).expect("packs").iter().enumerate() {
+        for (j, v) in Shape::one(&layout, MODEL, 16).pack(&v).expect("packs").iter().enumerate() {
             let (skewed, n) = (skew(&layout, v), layout.offset_blocks());
             let mut sum = vec![0.0; layout.slots()];
             for (i, a) in packed[j * n..][..n].iter().enumerate() {
@@ -122,7 +125,7 @@ fn contexts_are_sums_over_shifts_and_offset_blocks() {
             }
             out.push(sum);
         }
-        let got = layout.unpack(MODEL, &out, 16).expect("unpacks");
+        let got = Shape::one(&layout, MODEL, 16).unpack(&out).expect("unpacks");
         let want = Tensor::from_fn(16, layout.width(), |t, f| {
             let h = f / layout.head_dim();
             (0..16).map(|key| a.at(t, h * 16 + key) * v.at(key, f)).sum()
@@ -147,7 +150,7 @@ fn block_sums_reach_every_slot_of_a_head() {
         add(&mut sum, &turned);
     }
     for (slot, got) in sum.iter().enumerate() {
-        let (start, head) = (slot / layout.block() * layout.block(), slot % hb);
+        let (start, head) = (slot / layout.token_slots() * layout.token_slots(), slot % hb);
         let want: f64 = (0..width).map(|g| x[start + g * hb + head]).sum();
         assert!((got - want).abs() < 1e-12, "slot {slot}: {got} for {want}");
     }

@@ -14,6 +14,12 @@ pub(crate) fn wide(slots: usize) -> Layout {
     Layout::new(slots, 16, 96, 6, 100).expect("a layout")
 }
 
+/// Three token blocks, four offset blocks of scores each, in groups of two: tokens of 4 heads of 4 in blocks as large as
+/// the slots hold.
+pub(crate) fn long(slots: usize) -> Layout {
+    Layout::new(slots, 3 * slots / 16, 16, 4, 32).expect("a layout").with_group(2)
+}
+
 /// Matrices of numbers.
 pub(crate) trait Matrices {
     /// A matrix with entries in `[-size, size]`.

@@ -120,7 +120,7 @@ fn softmax_constants(layout: &Layout, seen: &Attended) -> SoftmaxCalibration {
         row_constant: seen.row_constant.clone(),
         exp_poly: ExpPolynomial { cheb: chebyshev::interpolate(f64::exp, 7, (a, b)), a, b, squarings: 2 },
         inv0: InverseCalibration { eps, schedule: goldschmidt::schedule(eps, TOLERANCE) },
-        inv_next: [16, 64, 128].map(|n| (n, goldschmidt::schedule(f64::from(n).recip(), TOLERANCE))).into(),
+        inv_next: [16, 64, 256].map(|n| (n, goldschmidt::schedule(f64::from(n).recip(), TOLERANCE))).into(),
     }
 }
 

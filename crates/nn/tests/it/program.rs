@@ -1,0 +1,1 @@
+//! Programs and schedules: any order gives the same bits, and what cannot run is refused.
