@@ -1,10 +1,11 @@
-//! Transformer layers on CKKS-encrypted activations: tensors of ciphertexts, packings, layers, their costs,
-//! schedules of bootstraps.
+//! Transformer layers on CKKS-encrypted activations: tensors of ciphertexts, packings, layers, and the programs of tasks
+//! that they become.
 //!
-//! Each layer is one file with four facts ([`Layer`]): the levels it takes, the keys it needs, its meaning
-//! on plain tensors, its evaluation on ciphertexts. A [`Network`] wires layers together, counts what each costs at each
-//! level, places bootstraps by exact dynamic programming ([`schedule`]), knows every key before it is made, and runs. [`encoder`]
-//! builds the network of a BERT encoder from plain weights and calibrated constants ([`Calibration`]).
+//! Each layer is one file with three facts ([`Layer`]): the levels it takes, its meaning on plain tensors, and the tasks
+//! that evaluate it on ciphertexts. A [`Network`] wires layers together. A [`Plan`] decides the rest before any key is made:
+//! where bootstraps fall and at which level each layer runs, by exact dynamic programming ([`levels`]), the order of the
+//! tasks ([`Schedule`]), every key and the memory of a run. A [`Program`] is the computation as data, a [`Lane`] a run of
+//! it. [`encoder`] builds the network of a BERT encoder from plain weights and calibrated constants ([`Calibration`]).
 //!
 //! [`check`] is the whole test of a layer; here, of an affine map on a small ring without security:
 //!
@@ -31,16 +32,15 @@
 //!
 //! # What every layer keeps
 //! * Rows of padding are zeros, before and after: a row that drifts out of an approximation's range would
-//!   destroy its whole ciphertext. Masks are folded into biases and weights; where a sum or a variance of a
-//!   row that does not exist feeds an approximation, a constant inside its range is added there.
-//! * Token 0 (CLS, a public position) has its own factors and coefficients: its activations are far larger
+//!   destroy its whole ciphertext. Masks are folded into biases, weights and the coefficients of polynomials.
+//! * Token 0 (CLS, a public position) of each text has its own factors and coefficients: its activations are far larger
 //!   than the others'.
-//! * Levels and scales are those of the schedule; layers go through [`aegis_ckks::Evaluator`] and
+//! * Levels and scales are those of the plan; layers go through [`aegis_ckks::Evaluator`] and
 //!   [`aegis_circuits`] and never set either.
 //!
 //! # Non-goals
-//! Training, reading weight files and tokenising (`aegis-models`), making keys for people, several sequences
-//! in one ciphertext, attention masks other than padding at the end, sequences of secret length.
+//! Training, reading weight files and tokenising (`aegis-models`), making keys for people, attention masks other than
+//! padding at the end of each text, texts of secret length.
 #![forbid(unsafe_code)]
 
 pub mod calibration;

@@ -160,7 +160,7 @@ impl Network {
         Levels::cheapest(&self.graph, range, &self.costs(catalog)?)
     }
 
-    /// The same operations on plain tensors, layer by layer: the meaning of [`Network::run`], and its oracle.
+    /// The same operations on plain tensors, layer by layer: the meaning of an encrypted run, and its oracle.
     pub fn plain(&self, x: &Tensor) -> Result<PlainRun> {
         let mut values = BTreeMap::from([(self.input, x.clone())]);
         let (mut excursions, mut magnitudes) = (vec![], vec![]);

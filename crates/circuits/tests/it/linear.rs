@@ -211,7 +211,7 @@ fn columns_share_encoded_weights() {
             });
             (counted.unwrap().0, rotations)
         };
-        let ((one, rotations), (three, all_rotations)) = (recorded(&[&xs]), recorded(&[&xs; 3]));
+        let ((one, rotations), (three, all_rotations)) = (recorded(&[&xs]), recorded(&[xs.as_slice(); 3]));
         assert_eq!(three.upload_bytes, encodings * one.upload_bytes, "{reach} at {level}");
         assert_eq!(all_rotations, 3 * rotations, "{reach} at {level}");
         assert_eq!(three.bytes_touched, 3 * one.bytes_touched, "{reach} at {level}");

@@ -245,8 +245,8 @@ fn traces_do_not_change_unnoticed() {
         normalize: rotations 0 products 1 plain 0 switches 1 keys 1
         square: rotations 0 products 4 plain 0 switches 4 keys 1
         attend: rotations 46 products 28 plain 32 switches 35 keys 11
-        moments: rotations 18 products 2 plain 3 switches 20 keys 13
-        inverse sqrt: rotations 6 products 4 plain 3 switches 9 keys 7
+        moments: rotations 24 products 2 plain 3 switches 26 keys 13
+        inverse sqrt: rotations 0 products 4 plain 0 switches 3 keys 1
         gamma beta: rotations 0 products 2 plain 2 switches 2 keys 1
         gelu: rotations 0 products 8 plain 11 switches 7 keys 1
         residual: rotations 0 products 0 plain 0 switches 0 keys 0
@@ -264,8 +264,8 @@ fn traces_do_not_change_unnoticed() {
         normalize: rotations 0 products 2 plain 0 switches 2 keys 1
         square: rotations 0 products 2 plain 0 switches 2 keys 1
         attend: rotations 144 products 62 plain 94 switches 146 keys 19
-        moments: rotations 18 products 3 plain 3 switches 21 keys 13
-        inverse sqrt: rotations 6 products 4 plain 3 switches 9 keys 7
+        moments: rotations 24 products 3 plain 3 switches 27 keys 13
+        inverse sqrt: rotations 0 products 4 plain 0 switches 3 keys 1
         gamma beta: rotations 0 products 4 plain 4 switches 4 keys 1
         gelu: rotations 0 products 16 plain 22 switches 14 keys 1
         residual: rotations 0 products 0 plain 0 switches 0 keys 0
@@ -337,17 +337,21 @@ fn several_texts_in_one_ciphertext() {
             let inputs: Vec<&[&Tensor]> = inputs.iter().map(Vec::as_slice).collect();
             let report = check_texts(&layer, &ctx, Level(1), &texts, &inputs, 1e-4);
             let padding = report.unwrap_or_else(|e| panic!("{}: {e}", layer.name())).max_padding;
-            assert!(padding < 1e-4 || layer.name() == "mean pool", "{}: {padding:e}", layer.name());
+            assert!(padding < 1e-4 || !keeps_zeros(&*layer), "{}: {padding:e}", layer.name());
         }
     }
 }
 
-/// Pooling leaves copies.
+/// Pooling leaves copies, and inverse deviations meet zeros.
+fn keeps_zeros(layer: &dyn Layer) -> bool {
+    !["mean pool", "inverse sqrt"].contains(&layer.name())
+}
+
 #[test]
 fn padded_rows_stay_zero() {
     every(|ctx, layout| {
         for (layer, inputs) in layers(layout) {
-            if layer.name() != "mean pool" {
+            if keeps_zeros(&*layer) {
                 let padding = run(&layer, ctx, &inputs).max_padding;
                 assert!(padding < 1e-5, "{}: {padding:e}", layer.name());
             }
