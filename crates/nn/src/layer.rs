@@ -136,7 +136,9 @@ pub fn check_texts(
         return fail(CheckFailure::Inputs { have: given.len(), want });
     }
     let program = Program::of_layer(ctx.params(), layer, level, rows)?;
-    let keys = Catalog::new(ctx.params())?.keys(&program)?;
+    // As plans do, which serve every length.
+    let full = Program::of_layer(ctx.params(), layer, level, &Rows::one(layer.layout().tokens()))?;
+    let keys = Catalog::new(ctx.params())?.keys(&full)?;
     let keygen = KeyGenerator::new(ctx, Seed::new([7; 32]));
     let secret = keygen.secret_key();
     let keys = keygen.evaluation_keys(&secret, &keys)?;

@@ -14,7 +14,7 @@ use aegis_circuits::Polynomial;
 use aegis_ckks::{Ciphertext, Evaluator};
 
 use crate::calibration::NormCalibration;
-use crate::ops::{BlockSum, add_vector, mul_vector, pattern, sum_steps, total};
+use crate::ops::{BlockSum, add_vector, bring, mul_vector, pattern, sum_steps, total};
 use crate::program::{Emitter, Place};
 use crate::{Content, Error, Layer, Layout, MODEL, Port, Result, Rows, Tensor, TensorRef, ValidRange};
 
@@ -199,7 +199,12 @@ impl InverseSqrt {
         };
         let units = (0..layout.token_blocks()).map(of_block).collect::<aegis_circuits::Result<Vec<_>>>()?;
         let inverses = Polynomial::evaluate_units(ev, x, &units)?;
-        inverses.iter().enumerate().map(|(a, inverse)| token_sum(layout).spread(ev, inverse, a)).collect()
+        let level = x.level().lowered(self.depth());
+        let spread = |(a, inverse): (usize, &Ciphertext)| {
+            // That of a token block without a token vanishes and takes no level, and the keys are for this one.
+            token_sum(layout).spread(ev, &bring(ev, inverse, level)?, a)
+        };
+        inverses.iter().enumerate().map(spread).collect()
     }
 }
 

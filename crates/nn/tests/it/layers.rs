@@ -342,6 +342,20 @@ fn several_texts_in_one_ciphertext() {
     }
 }
 
+/// Token blocks without a token have polynomials that vanish: keys made for all lengths serve them.
+#[test]
+fn a_text_shorter_than_its_token_blocks() {
+    let ctx = ring();
+    let layout = long(ctx.params().slots());
+    for (layer, inputs) in layers(&layout) {
+        let ports = layer.inputs();
+        let short: Vec<_> =
+            inputs.iter().zip(ports).map(|(x, port)| shortened(&layout, port.content, x, 5)).collect();
+        let report = check(&layer, &ctx, Level(1), &short.iter().collect::<Vec<_>>(), 1e-4);
+        report.unwrap_or_else(|e| panic!("{}: {e}", layer.name()));
+    }
+}
+
 /// Pooling leaves copies, and inverse deviations meet zeros.
 fn keeps_zeros(layer: &dyn Layer) -> bool {
     !["mean pool", "inverse sqrt"].contains(&layer.name())
