@@ -21,7 +21,7 @@ fn rows(layout: &Layout) -> usize {
 }
 
 /// Two layers with the weights of a seed, an input, and what they exactly make of it.
-fn network(layout: &Layout, pooling: Pooling, seed: u64) -> (Network, Tensor, Tensor) {
+pub(crate) fn network(layout: &Layout, pooling: Pooling, seed: u64) -> (Network, Tensor, Tensor) {
     let weights = tiny::weights(layout, 2, seed);
     let x = Numbers::new(77).tensor(rows(layout), layout.width(), 1.7);
     let (y, constants) = tiny::exact(layout, &weights, &x);
