@@ -61,7 +61,7 @@ fn measure(
     }
     let (level, layout, ports) = (Level(level), *layer.layout(), layer.inputs());
     let rows = Rows::one(layout.tokens());
-    let program = Program::of_layer(ctx.params(), &Arc::new(layer), level, &rows)?;
+    let program = Program::of_layer(&Arc::new(layer), level, &rows)?;
     let schedule = Schedule::deepest_first(&program);
     let keygen = KeyGenerator::new(ctx, Seed::new([7; 32]));
     let secret = keygen.secret_key();

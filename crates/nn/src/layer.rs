@@ -135,9 +135,9 @@ pub fn check_texts(
     if let Some(given) = inputs.iter().find(|given| given.len() != want) {
         return fail(CheckFailure::Inputs { have: given.len(), want });
     }
-    let program = Program::of_layer(ctx.params(), layer, level, rows)?;
+    let program = Program::of_layer(layer, level, rows)?;
     // As plans do, which serve every length.
-    let full = Program::of_layer(ctx.params(), layer, level, &Rows::one(layer.layout().tokens()))?;
+    let full = Program::of_layer(layer, level, &Rows::one(layer.layout().tokens()))?;
     let keys = Catalog::new(ctx.params())?.keys(&full)?;
     let keygen = KeyGenerator::new(ctx, Seed::new([7; 32]));
     let secret = keygen.secret_key();

@@ -124,11 +124,6 @@ impl Network {
         &self.graph
     }
 
-    /// The layers, with the group of each.
-    pub fn layers(&self) -> impl Iterator<Item = (&str, &dyn Layer)> {
-        self.nodes.iter().map(|n| (n.group.as_str(), n.layer.as_ref()))
-    }
-
     /// What each layer costs at each level, and a bootstrap: counted without data, within seconds.
     ///
     /// Fails with the error of a layer that cannot run on these parameters.
@@ -146,7 +141,7 @@ impl Network {
             let above = params.fresh_level().0.checked_sub(layer.depth());
             for level in above.into_iter().flat_map(|top| 0..=top).map(Level) {
                 let rows = Rows::one(self.layout.tokens());
-                costs.push(catalog.ns(&Program::of_layer(&params, layer, level, &rows)?)?);
+                costs.push(catalog.ns(&Program::of_layer(layer, level, &rows)?)?);
             }
             known.insert(key, costs.clone());
             ops_ns.push(costs);
@@ -209,7 +204,7 @@ impl Network {
             for (id, port) in node.inputs.iter().zip(node.layer.inputs()) {
                 inputs.push(program.bring(&values[id], step.level.up(port.above))?);
             }
-            let outputs = program.layer(params, &node.layer, step.level, &inputs)?;
+            let outputs = program.layer(&node.layer, step.level, &inputs)?;
             values.extend(node.outputs.iter().copied().zip(outputs));
         }
         program.set_results(values.remove(&self.result).into_iter().collect());

@@ -193,18 +193,13 @@ impl Program {
     ///
     /// # Errors
     /// [`Error::Shape`] for rows that do not fit the layout.
-    pub fn of_layer(
-        params: &Params,
-        layer: &Arc<impl Layer + ?Sized>,
-        level: Level,
-        rows: &Rows,
-    ) -> Result<Self> {
+    pub fn of_layer(layer: &Arc<impl Layer + ?Sized>, level: Level, rows: &Rows) -> Result<Self> {
         let shape = |port: Port| Shape { layout: *layer.layout(), content: port.content, rows: rows.clone() };
         let inputs = layer.inputs().into_iter().map(|port| (shape(port), level.up(port.above)));
         let mut program = Self::new(inputs)?;
         program.begin(StageInfo::alone(layer.name(), level));
         let inputs = program.inputs.clone();
-        program.results = program.layer(params, layer, level, &inputs)?;
+        program.results = program.layer(layer, level, &inputs)?;
         Ok(program)
     }
 
@@ -335,13 +330,12 @@ impl Program {
     /// Adds the tasks of a layer at a level to the last stage, on inputs at the levels that it takes.
     pub(crate) fn layer(
         &mut self,
-        params: &Params,
         layer: &Arc<impl Layer + ?Sized>,
         level: Level,
         inputs: &[TensorRef],
     ) -> Result<Vec<TensorRef>> {
         let kind = layer.kind().into();
-        Arc::clone(layer).emit(&mut Emitter { program: self, params, layer: kind, level }, inputs)
+        Arc::clone(layer).emit(&mut Emitter { program: self, layer: kind, level }, inputs)
     }
 }
 
@@ -351,22 +345,11 @@ impl Program {
 /// canonical scale of their level.
 pub struct Emitter<'a> {
     program: &'a mut Program,
-    params: &'a Params,
     layer: Arc<str>,
     level: Level,
 }
 
 impl Emitter<'_> {
-    /// The parameters.
-    pub fn params(&self) -> &Params {
-        self.params
-    }
-
-    /// The layer's own level.
-    pub fn level(&self) -> Level {
-        self.level
-    }
-
     /// Adds one task. It makes blocks with these places among those of the port's content. `part` tells tasks of one layer
     /// apart that cost differently.
     pub fn task(

@@ -99,7 +99,9 @@ fn schedules_that_cannot_run_are_refused() {
         steps.insert(last_reader, Step::Free(block));
     });
     assert_eq!(too_early, ScheduleFault::NotThere { step: last_reader + 1, block });
-    let never_made = refused(&|steps| drop(steps.remove(0)));
+    let never_made = refused(&|steps| {
+        steps.remove(0);
+    });
     assert!(
         matches!(never_made, ScheduleFault::NotThere { .. } | ScheduleFault::Freed { .. }),
         "{never_made}"
@@ -108,7 +110,9 @@ fn schedules_that_cannot_run_are_refused() {
     assert!(matches!(twice, ScheduleFault::Again { .. }), "{twice}");
     let freed_twice = refused(&|steps| steps.insert(free, Step::Free(block)));
     assert_eq!(freed_twice, ScheduleFault::Freed { step: free + 1, block });
-    let kept = refused(&|steps| drop(steps.remove(free)));
+    let kept = refused(&|steps| {
+        steps.remove(free);
+    });
     assert_eq!(kept, ScheduleFault::Kept(block));
     let result = program.result_blocks().next().expect("a result");
     let result_freed = refused(&|steps| steps.push(Step::Free(result)));
