@@ -21,8 +21,17 @@ fn rows(layout: &Layout) -> usize {
 }
 
 /// Two layers with the weights of a seed, an input, and what they exactly make of it.
-pub(crate) fn network(layout: &Layout, pooling: Pooling, seed: u64) -> (Network, Tensor, Tensor) {
-    let weights = tiny::weights(layout, 2, seed);
+fn network(layout: &Layout, pooling: Pooling, seed: u64) -> (Network, Tensor, Tensor) {
+    layers(layout, 2, pooling, seed)
+}
+
+pub(crate) fn layers(
+    layout: &Layout,
+    layers: usize,
+    pooling: Pooling,
+    seed: u64,
+) -> (Network, Tensor, Tensor) {
+    let weights = tiny::weights(layout, layers, seed);
     let x = Numbers::new(77).tensor(rows(layout), layout.width(), 1.7);
     let (y, constants) = tiny::exact(layout, &weights, &x);
     (encoder(layout, &weights, &constants, pooling).expect("weights and constants fit"), x, y)

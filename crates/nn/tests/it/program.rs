@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{Context, Evaluator, KeyGenerator, Params, Seed, insecure_bootstrap_spec};
+use aegis_cpu::{Cpu, CpuOptions, Isa};
 use aegis_nn::{
     BlockId, Catalog, CtTensor, Error, ErrorKind, Lane, MODEL, Place, Plan, Pooling, Program, Rows, Schedule,
     ScheduleFault, Shape, Step, TaskId, encrypt,
 };
-use aegis_testing::{Numbers, insecure};
+use aegis_testing::Numbers;
 
-use crate::model::network;
+use crate::model::layers;
 use crate::support::long;
 
 fn bytes(ctx: &Context, x: &CtTensor) -> Vec<u8> {
@@ -37,39 +38,44 @@ fn shuffled(program: &Program, seed: u64) -> Vec<TaskId> {
     order
 }
 
-/// Three token blocks with bootstraps in pairs that cross them.
+/// Three token blocks with bootstraps in pairs that cross them. Every path of the device, one thread and two.
 #[test]
 fn any_order_of_the_tasks_gives_the_same_bits() {
-    let ctx = insecure(insecure_bootstrap_spec(10));
-    let layout = long(ctx.params().slots());
-    let (network, x, _) = network(&layout, Pooling::Mean, 2);
-    let plan = Plan::new(&network, &mut Catalog::new(ctx.params()).expect("a catalog")).expect("a plan");
+    let params = Params::insecure(insecure_bootstrap_spec(10)).expect("test parameters");
+    let layout = long(params.slots());
+    let (network, x, _) = layers(&layout, 1, Pooling::Mean, 2);
+    let plan = Plan::new(&network, &mut Catalog::new(&params).expect("a catalog")).expect("a plan");
     assert!(plan.levels().bootstraps > 0, "there is something to pair");
-    let keygen = KeyGenerator::new(&ctx, Seed::new([3; 32]));
-    let secret = keygen.secret_key();
-    let keys = Arc::new(keygen.evaluation_keys(&secret, plan.keys()).expect("keys"));
-    let bootstrapper = Arc::new(Bootstrapper::new(&ctx, ctx.params().slots()).expect("a bootstrapper"));
-    let place = Place { ev: Evaluator::new(&ctx, keys), bootstrapper: Some(bootstrapper) };
-    let (shape, fresh) = (Shape::one(&layout, MODEL, x.rows()), ctx.params().fresh_level());
-    let x = encrypt(&ctx, &secret, shape, &x, fresh, &Seed::new([5; 32])).expect("encrypts");
-    let program = plan.program(&network, x.rows()).expect("a program");
-    let run = |schedule: &Schedule| {
+    let program = plan.program(&network, &Rows::one(x.rows())).expect("a program");
+    let run = |options: CpuOptions, schedule: &Schedule| {
+        let device = Cpu::with_options(params.rns().clone(), options).expect("a device");
+        let ctx = Context::new(params.clone(), Arc::new(device)).expect("a context");
+        let keygen = KeyGenerator::new(&ctx, Seed::new([3; 32]));
+        let secret = keygen.secret_key();
+        let keys = Arc::new(keygen.evaluation_keys(&secret, plan.keys()).expect("keys"));
+        let bootstrapper = Arc::new(Bootstrapper::new(&ctx, ctx.params().slots()).expect("a bootstrapper"));
+        let place = Place { ev: Evaluator::new(&ctx, keys), bootstrapper: Some(bootstrapper) };
+        let (shape, fresh) = (Shape::one(&layout, MODEL, x.rows()), params.fresh_level());
+        let x = encrypt(&ctx, &secret, shape, &x, fresh, &Seed::new([5; 32])).expect("encrypts");
         schedule.check(&program).expect("it can run");
-        let mut lane = Lane::start(&program, schedule, x.blocks().to_vec()).expect("it starts");
+        let mut lane = Lane::start(&program, schedule, x.into_blocks()).expect("it starts");
         while lane.step(&place, &mut ()).expect("runs") {}
         bytes(&ctx, &lane.results().expect("a result")[0])
     };
-    let want = run(plan.schedule());
+    let want = run(CpuOptions::default(), plan.schedule());
     let in_order: Vec<TaskId> = (0..program.tasks().len()).map(TaskId).collect();
-    for order in [in_order, shuffled(&program, 1)] {
-        assert!(run(&Schedule::in_order(&program, &order)) == want, "another order, other bits");
+
+    let orders = [in_order, shuffled(&program, 1), shuffled(&program, 2)];
+    for (i, (isa, order)) in Isa::available().into_iter().zip(orders).enumerate() {
+        let options = CpuOptions { threads: 1 + i % 2, isa: Some(isa), ..CpuOptions::default() };
+        assert!(run(options, &Schedule::in_order(&program, &order)) == want, "other bits with {isa:?}");
     }
 }
 
 fn a_program() -> (Program, Schedule) {
     let params = Params::insecure(insecure_bootstrap_spec(10)).expect("test parameters");
     let layout = long(params.slots());
-    let (network, _, _) = network(&layout, Pooling::Mean, 2);
+    let (network, _, _) = layers(&layout, 1, Pooling::Mean, 2);
     let plan = Plan::new(&network, &mut Catalog::new(&params).expect("a catalog")).expect("a plan");
     let program = plan.program(&network, &Rows::one(layout.tokens())).expect("a program");
     let schedule = plan.schedule().clone();
