@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use aegis_models::{Bert, Query};
-use aegis_nn::{Calibration, Layout, Network};
+use aegis_models::{Bert, Calibration, Query};
+use aegis_nn::{Layout, Network};
 
 use crate::error::Result;
 
@@ -14,6 +14,7 @@ pub struct Model {
     bert: Arc<Bert>,
     layout: Layout,
     network: Arc<Network>,
+    calibration: Arc<Calibration>,
 }
 
 impl Model {
@@ -41,7 +42,7 @@ impl Model {
     /// As [`Model::new`].
     pub fn with_calibration(bert: Arc<Bert>, layout: Layout, calibration: &Calibration) -> Result<Self> {
         let network = Arc::new(bert.network(&layout, calibration)?);
-        Ok(Self { bert, layout, network })
+        Ok(Self { bert, layout, network, calibration: Arc::new(calibration.clone()) })
     }
 
     /// The model in plain.
@@ -59,13 +60,19 @@ impl Model {
         &self.network
     }
 
-    /// A text made ready for encryption, checked with the plain twin: a text whose values leave the ranges that the
+    /// The constants of its approximations, and the lengths that they cover.
+    pub fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
+    /// A text made ready for encryption, checked with the plain twin: a text that is longer than the calibration, or whose values leave the ranges that the
     /// approximations were made for is refused, since its encrypted embedding would be noise.
     ///
     /// # Errors
     /// [`Error::Models`](crate::Error::Models) for a text that is empty, too long, unknown or not covered.
     pub fn query(&self, text: &str) -> Result<Query> {
         let query = self.bert.query(&self.layout, text)?;
+        self.calibration.check_length(query.shape.tokens())?;
         self.bert.check_covered(&self.network, &query)?;
         Ok(query)
     }

@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Embed(Embed),
     /// Embeds a sentence under encryption, ranks five documents by it, compares with the plain model
     Demo(Demo),
+    /// Makes the calibration of a model: constants of its approximations, fitted to texts
+    Calibrate(Calibrate),
     /// Prints the parameter presets with their security, as a table
     Params,
 }
@@ -204,4 +206,26 @@ pub(crate) struct Demo {
     pub(crate) threads: Option<std::num::NonZeroUsize>,
     #[command(flatten)]
     pub(crate) seed: Seed,
+}
+
+#[derive(Args)]
+pub(crate) struct Calibrate {
+    /// Model directory; a calibration in it is not read
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// A file with texts of the kind that will be encrypted, hundreds of them, one a line
+    #[arg(long)]
+    pub(crate) text_file: PathBuf,
+    /// Longest text that the calibration is to cover, in tokens [default: what the model takes]
+    #[arg(long)]
+    pub(crate) max_tokens: Option<usize>,
+    /// Name of the constants, which goes into the file
+    #[arg(long, default_value = "aegis calibrate")]
+    pub(crate) name: String,
+    /// Where the calibration goes; only an older calibration is replaced. It serves as aegis-calibration.json in the model
+    /// directory, on client and server alike
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: Run,
 }

@@ -38,6 +38,7 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
     let (secret_file, evaluation_file, description) = (secret_file?, evaluation_file?, description?);
     let bert = session::load_model(&args.model)?;
     let model = session::model(&params, &bert, args.max_tokens.unwrap_or(1))?;
+    model.calibration().check_length(args.max_tokens.unwrap_or(1))?;
     let padded_tokens = model.layout().tokens();
     let seed = keys::seed(args.seed)?;
     let ctx = session::context(params, args.run.threads)?;

@@ -18,6 +18,7 @@ pub(crate) enum Content {
     Keyset,
     Query,
     Result,
+    Calibration,
     Other,
 }
 
@@ -30,6 +31,7 @@ impl fmt::Display for Content {
             Self::Keyset => "the description of a key set",
             Self::Query => "an encrypted query",
             Self::Result => "an encrypted result",
+            Self::Calibration => "the calibration of a model",
             Self::Other => "something else",
         })
     }
@@ -54,6 +56,7 @@ pub(crate) fn of(path: &Path) -> io::Result<Content> {
             (Some(FileKind::SecretKey), _) => Content::SecretKey,
             (Some(FileKind::EvaluationKeys), _) => Content::EvaluationKeys,
             (_, Some(kind)) => kind.into(),
+            _ if aegis_models::is_calibration(&bytes) => Content::Calibration,
             _ if Keyset::parse(&bytes).is_ok() => Content::Keyset,
             _ => Content::Other,
         },

@@ -12,10 +12,11 @@
 //! 128 + n for the signal n. Outputs are complete or absent, and replace nothing but an older output of the same command.
 //!
 //! # Non-goals
-//! A network service, storage of keys beyond files, fetching or calibrating models.
+//! A network service, storage of keys beyond files, fetching models.
 #![forbid(unsafe_code)]
 
 mod args;
+mod calibrate;
 mod commands;
 mod content;
 mod embed;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Decrypt(args) => commands::decrypt(&args),
         Command::Embed(args) => embed::embed(&args),
         Command::Demo(args) => embed::demo(&args),
+        Command::Calibrate(args) => calibrate::calibrate(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

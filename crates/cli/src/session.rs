@@ -16,11 +16,17 @@ use crate::presets::DEFAULT_TOKENS;
 
 /// A device context for these parameters; without a number, every core works.
 pub(crate) fn context(params: Params, threads: Option<NonZeroUsize>) -> Result<Context> {
-    let threads = thread_count(threads);
-    // Uniform halves of keys are expanded on the process's own pool; a later context keeps its size.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    let threads = limit_threads(threads);
     let device = Cpu::new(params.rns().clone(), threads).context("cannot open the CPU as a device")?;
     Context::new(params, Arc::new(device)).context("cannot prepare the parameters")
+}
+
+/// Makes the process's own pool of as many threads, and says how many: on it uniform halves of keys are expanded and
+/// calibrations made. It keeps the size that it got first.
+pub(crate) fn limit_threads(threads: Option<NonZeroUsize>) -> usize {
+    let threads = thread_count(threads);
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    threads
 }
 
 /// Worker threads asked for, or as many as there are cores.

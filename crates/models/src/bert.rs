@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use aegis_nn::{EncoderWeights, LayerWeights};
 use sha2::{Digest, Sha256};
 
-pub use calibration::{CALIBRATION_FILE, calibration_file};
+pub use calibration::{CALIBRATION_FILE, Calibration, calibration_file, is_calibration};
 pub use config::Config;
 pub use embeddings::Embeddings;
 pub use query::{Query, QueryShape};

@@ -129,7 +129,7 @@ pub enum Error {
     #[error(
         "{path} is missing: an encrypted run needs the calibrated approximations of this very model; \
          for all-MiniLM-L6-v2 `cargo xtask model` puts it there, for another model make one with \
-         `Bert::calibrate` and `calibration_file`"
+         `aegis calibrate`"
     )]
     MissingCalibration {
         /// Where it was looked for.
@@ -186,6 +186,17 @@ pub enum Error {
         /// Its tokens, special ones included.
         tokens: usize,
         /// The largest number that fits.
+        max: usize,
+    },
+    /// A text has more tokens than any that the model's calibration was made from.
+    #[error(
+        "{tokens} tokens, the two that mark the ends included, are more than the {max} that this model's calibration \
+         covers; shorten or split the text, or make a calibration for longer ones with `aegis calibrate`"
+    )]
+    LongerThanCalibration {
+        /// Its tokens, special ones included.
+        tokens: usize,
+        /// Tokens of the longest text of the calibration.
         max: usize,
     },
     /// The vocabulary knows no part of the text.
@@ -275,6 +286,7 @@ impl Error {
             | Self::NoTexts
             | Self::EmptyText
             | Self::TextTooLong { .. }
+            | Self::LongerThanCalibration { .. }
             | Self::OnlyUnknownTokens
             | Self::Tokenize(_)
             | Self::Tokens(_)

@@ -60,7 +60,10 @@ mod error;
 mod hf;
 
 pub use aegis_nn::ErrorKind;
-pub use bert::{Bert, CALIBRATION_FILE, Config, Embeddings, Query, QueryShape, calibration_file};
+pub use bert::{
+    Bert, CALIBRATION_FILE, Calibration, Config, Embeddings, Query, QueryShape, calibration_file,
+    is_calibration,
+};
 pub use embedding::{MAX_ROUND_BITS, cosine, normalize, rank, round};
 pub use error::{BadConfig, BadTokenizer, BadTokens, Error, NoEmbedding, Result};
 pub use hf::tokenizer::{Tokenizer, Tokens};

@@ -1,12 +1,10 @@
 //! What crosses the line between client and server: values to encrypt, slots that were decrypted, and what is
 //! public about them.
 
-use aegis_nn::{
-    Calibration, Content, Layout, MODEL, Network, Pooling, Rows, Shape, Tensor, encoder, largest,
-};
+use aegis_nn::{Content, Layout, MODEL, Network, Pooling, Rows, Shape, Tensor, encoder, largest};
 use serde::{Deserialize, Serialize};
 
-use super::Bert;
+use super::{Bert, Calibration};
 use crate::embedding;
 use crate::error::{Error, NoEmbedding, Result};
 use crate::hf::tokenizer::Tokens;
@@ -202,9 +200,9 @@ impl Bert {
     ///
     /// # Errors
     /// [`Error::Nn`] for constants or a layout that do not fit the model.
-    pub fn network(&self, layout: &Layout, constants: &Calibration) -> Result<Network> {
-        self.check_constants(constants)?;
-        Ok(encoder(layout, &self.weights, constants, Pooling::Mean)?)
+    pub fn network(&self, layout: &Layout, calibration: &Calibration) -> Result<Network> {
+        self.check_constants(calibration)?;
+        Ok(encoder(layout, &self.weights, &calibration.constants, Pooling::Mean)?)
     }
 
     /// Whether a query of this shape is one of this model.

@@ -109,4 +109,15 @@ impl Tokenizer {
         }
         Ok(Tokens { ids: ids.to_vec(), types: types.to_vec() })
     }
+
+    /// Ids of words and parts of words, ascending: all of the vocabulary but BERT's marks and unused entries, which
+    /// stand in brackets.
+    pub(crate) fn pieces(&self) -> Vec<u32> {
+        let mark = |token: &str| token.len() > 2 && token.starts_with('[') && token.ends_with(']');
+        let vocabulary = self.inner.get_vocab(true);
+        let mut ids: Vec<u32> =
+            vocabulary.into_iter().filter(|(token, _)| !mark(token)).map(|(_, id)| id).collect();
+        ids.sort_unstable();
+        ids
+    }
 }

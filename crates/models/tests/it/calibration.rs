@@ -1,11 +1,12 @@
 //! The calibration file: made, read back, refused.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use aegis_models::{Bert, CALIBRATION_FILE, Error, ErrorKind, Tokens, calibration_file};
-use aegis_nn::Calibration;
+use aegis_models::{Bert, CALIBRATION_FILE, Calibration, Error, ErrorKind, Tokens, calibration_file, cosine};
 use aegis_testing::TinyBert;
+use sha2::{Digest, Sha256};
 use tempfile::{TempDir, tempdir};
 
 const TEXTS: [&str; 6] = [
@@ -20,7 +21,7 @@ const TEXTS: [&str; 6] = [
 struct Case {
     dir: TempDir,
     bert: Bert,
-    constants: Calibration,
+    calibration: Calibration,
 }
 
 impl Case {
@@ -29,8 +30,8 @@ impl Case {
         TinyBert::default().write(dir.path()).unwrap();
         let bert = Bert::load(dir.path()).unwrap();
         let tokens: Vec<Tokens> = TEXTS.iter().map(|t| bert.tokenize(t).unwrap()).collect();
-        let constants = bert.calibrate("test", &tokens).unwrap();
-        Case { dir, bert, constants }
+        let calibration = bert.calibrate("test", &tokens).unwrap();
+        Case { dir, bert, calibration }
     }
 
     fn path(&self) -> PathBuf {
@@ -38,7 +39,7 @@ impl Case {
     }
 
     fn text(&self) -> String {
-        calibration_file(&self.constants, self.bert.identity()).unwrap()
+        calibration_file(&self.calibration, self.bert.identity()).unwrap()
     }
 
     /// The refusal of a file with this text.
@@ -48,10 +49,10 @@ impl Case {
     }
 
     /// The refusal of a well-formed file whose constants were changed.
-    fn refusal_of(&self, change: impl FnOnce(&mut Calibration)) -> Error {
-        let mut constants = self.constants.clone();
-        change(&mut constants);
-        self.refusal(calibration_file(&constants, self.bert.identity()).unwrap())
+    fn refusal_of(&self, change: impl FnOnce(&mut aegis_nn::Calibration)) -> Error {
+        let mut calibration = self.calibration.clone();
+        change(&mut calibration.constants);
+        self.refusal(calibration_file(&calibration, self.bert.identity()).unwrap())
     }
 }
 
@@ -59,7 +60,7 @@ impl Case {
 fn constants_survive_their_file_exactly() {
     let case = Case::new();
     fs::write(case.path(), case.text()).unwrap();
-    assert!(case.bert.calibration().unwrap() == case.constants);
+    assert!(case.bert.calibration().unwrap() == case.calibration);
 }
 
 #[test]
@@ -131,16 +132,16 @@ fn every_flipped_bit_is_found() {
 fn constants_that_are_not_finite_never_reach_a_file() {
     let case = Case::new();
     for bad in [f64::NAN, f64::INFINITY] {
-        let mut constants = case.constants.clone();
-        constants.layers[0].gelu.cheb[1] = bad;
-        let error = calibration_file(&constants, case.bert.identity()).unwrap_err();
+        let mut calibration = case.calibration.clone();
+        calibration.constants.layers[0].gelu.cheb[1] = bad;
+        let error = calibration_file(&calibration, case.bert.identity()).unwrap_err();
         assert!(matches!(error, Error::CalibrationNotFinite(_)), "{error}");
     }
 }
 
 #[test]
 fn constants_out_of_range_or_without_meaning_are_refused() {
-    type Change = fn(&mut Calibration);
+    type Change = fn(&mut aegis_nn::Calibration);
     let changes: [(&str, Change); 14] = [
         ("a layer less", |c| drop(c.layers.pop())),
         ("layers exchanged", |c| c.layers.swap(0, 1)),
@@ -170,4 +171,94 @@ fn constants_out_of_range_or_without_meaning_are_refused() {
 #[test]
 fn a_calibration_needs_texts() {
     assert!(matches!(Case::new().bert.calibrate("none", &[]), Err(Error::NoTexts)));
+}
+
+/// A file that says nothing of lengths, as those of before, covers what its schedules serve; all others what they say.
+#[test]
+fn lengths_are_in_the_file() {
+    let mut case = Case::new();
+    assert_eq!(case.calibration.tokens, 13, "tokens of the longest text");
+    let text = case.text();
+    fs::write(case.path(), &text).unwrap();
+    assert_eq!(case.bert.calibration().unwrap().tokens, 13);
+    let digest =
+        |constants: &str| Sha256::digest(constants).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let at = text.find("\"constants\":").unwrap() + "\"constants\":".len();
+    let constants = &text[at..text.len() - 1];
+    let old = constants.replacen("\"tokens\":13,", "", 1);
+    fs::write(case.path(), text.replace(constants, &old).replace(&digest(constants), &digest(&old))).unwrap();
+    assert_eq!(case.bert.calibration().unwrap().tokens, case.bert.config().positions);
+    for tokens in [0, case.bert.config().positions + 1] {
+        case.calibration.tokens = tokens;
+        let error = case.refusal(case.text());
+        assert!(matches!(error, Error::Nn(aegis_nn::Error::Calibration { .. })), "{tokens}: {error}");
+    }
+}
+
+#[test]
+fn a_text_longer_than_the_calibration_is_refused() {
+    let case = Case::new();
+    case.calibration.check_length(13).unwrap();
+    let error = case.calibration.check_length(14).unwrap_err();
+    assert!(matches!(error, Error::LongerThanCalibration { tokens: 14, max: 13 }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Input);
+    let message = error.to_string();
+    assert!(
+        ["14 tokens", "the 13 ", "aegis calibrate"].iter().all(|part| message.contains(part)),
+        "{message}"
+    );
+}
+
+#[test]
+fn inputs_are_of_all_lengths_up_to_the_longest() {
+    let Case { bert, .. } = Case::new();
+    let texts = TEXTS.map(|text| bert.tokenize(text).unwrap());
+    for longest in [16, 12, 3] {
+        let inputs = bert.calibration_inputs(&texts, longest).unwrap();
+        let lengths: BTreeSet<usize> = inputs.iter().map(Tokens::len).collect();
+        assert!(lengths.last() == Some(&longest) && lengths.len() > longest / 2, "{longest}: {lengths:?}");
+        for input in &inputs {
+            let ids = input.ids();
+            assert_eq!((ids[0], ids[ids.len() - 1]), (texts[0].ids()[0], texts[0].ids()[texts[0].len() - 1]));
+        }
+        assert_eq!(bert.calibrate("all lengths", &inputs).unwrap().tokens, longest);
+    }
+    let error = bert.calibration_inputs(&texts, 17).unwrap_err();
+    assert!(matches!(error, Error::TextTooLong { tokens: 17, max: 16 }), "{error}");
+    let marks = Tokens::from_ids(vec![2, 3], bert.config()).unwrap();
+    for none in [&[][..], &[marks]] {
+        assert!(matches!(bert.calibration_inputs(none, 16), Err(Error::NoTexts)));
+    }
+}
+
+#[test]
+fn equal_texts_give_equal_constants_on_any_number_of_threads() {
+    let Case { bert, .. } = Case::new();
+    let texts = TEXTS.map(|text| bert.tokenize(text).unwrap());
+    let [one, three] = [1, 3].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let made = || bert.calibrate("test", &bert.calibration_inputs(&texts, 16).unwrap()).unwrap();
+        calibration_file(&pool.install(made), bert.identity()).unwrap()
+    });
+    assert!(one == three);
+}
+
+/// What a calibration of the longest lengths is for: texts and word pieces that it was not made from stay inside.
+#[test]
+fn other_texts_of_all_lengths_are_covered() {
+    let Case { bert, .. } = Case::new();
+    // Each text changed in four ways.
+    let texts = TEXTS.repeat(4).into_iter().map(|text| bert.tokenize(text).unwrap()).collect::<Vec<_>>();
+    let calibration = bert.calibrate("test", &bert.calibration_inputs(&texts, 16).unwrap()).unwrap();
+    let layout = bert.layout(256, 16).unwrap();
+    let network = bert.network(&layout, &calibration).unwrap();
+    let words = bert.tokenize("zebra sat ran mat the cats . dogs on a").unwrap();
+    for length in [3, 5, 8, 13, 16] {
+        let ids = words.ids().iter().copied().take(length).collect();
+        let tokens = Tokens::from_ids(ids, bert.config()).unwrap();
+        let query = bert.query_tokens(&layout, &tokens).unwrap();
+        let (embedding, outside) = bert.embed_approximated(&network, &query).unwrap();
+        let c = cosine(&embedding, &bert.embed_tokens(&tokens).unwrap()).unwrap();
+        assert!(c > 0.9999 && outside.is_empty(), "{length} tokens: cosine {c}, {outside:?}");
+    }
 }

@@ -1,38 +1,47 @@
 //! Making a calibration: ranges of a model on texts, and approximations fitted to them.
 //!
 //! Texts are run exactly, layer after layer, so that the memory is that of one layer's samples. Ranges get
-//! the margins that all-MiniLM-L6-v2 was found to need on texts not calibrated on (variances 0.6 to 2 times,
-//! GELU inputs 1.25 to 1.5 times, row sums 5 nats above and 1 below, before the scores are divided).
+//! the margins that all-MiniLM-L6-v2 was found to need on texts not calibrated on (variances 0.75 to 1.5 times,
+//! GELU inputs 1.25 to 1.5 times, row sums 3 nats above and 1 below, before the scores are divided).
 
 use aegis_nn::calibration::{
-    Bounds, Calibration, ExpPolynomial, GeluCalibration, InverseCalibration, LayerCalibration,
-    NormCalibration, SoftmaxCalibration, TokenZero,
+    Bounds, ExpPolynomial, GeluCalibration, InverseCalibration, LayerCalibration, NormCalibration,
+    SoftmaxCalibration, TokenZero,
 };
-use aegis_nn::{Tensor, chebyshev, goldschmidt};
+use aegis_nn::{Tensor, goldschmidt};
+use rayon::prelude::*;
 
-use super::fit::ridge;
-use crate::bert::encoder::{Probe, encode_layer, gelu, moments};
+use super::Calibration;
+use super::fit::{minimax, ridge};
+use super::samples::{MARGIN, MAX_ROUNDS, Range, Row, Samples};
+use crate::bert::encoder::{encode_layer, gelu};
 use crate::bert::{Bert, Config};
 use crate::error::{Error, Result};
 use crate::hf::tokenizer::Tokens;
 
-/// Bounds of values that may be bootstrapped are widened by this factor.
-const MARGIN: f64 = 1.25;
-/// The polynomial of the exponential is squared so often.
-const SQUARINGS: u32 = 2;
+/// Part of the values, at an end, for which an approximation may be worse than for the others: inputs of GELU, and the
+/// smallest row sums.
+const TAIL: f64 = 2e-4;
+/// Nats kept free above the largest row sum, and below the smallest, before the scores are divided: above 1 an inverse
+/// diverges. Other texts went 0.6 beyond at most.
+const ROOM: (f64, f64) = (3.0, 1.0);
 /// Accuracy of the inverses, relative.
 const INVERSE_TOLERANCE: f64 = 1e-3;
-/// More nats than this between the largest and the smallest row sum, and the scores are halved once more.
-const MAX_WIDTH: f64 = 5.5;
-/// Halvings tried at most.
-const MAX_ROUNDS: u32 = 3;
+/// Steps of the first inverse at most. From 256 tokens on a ninth would cost a bootstrap of every ciphertext of scores:
+/// they wait at the level that is left above it.
+const FIRST_STEPS: usize = 8;
+/// What those steps must bring all but a tail of the row sums to; if they do not, the scores are halved once more. Rows
+/// that fall short are normalized again by the next inverse: 8 steps or 8.9 in 10 of a sum, cosines of all-MiniLM-L6-v2
+/// differed by less than 1e-12.
+const FIRST_REACHED: f64 = 0.5;
 
 impl Bert {
-    /// Constants for this model, fitted to `texts`.
+    /// Constants for this model, fitted to inputs: to ranges of its values, and to the row sums of its scores.
     ///
-    /// Use thousands of texts of the kind and the lengths that will be encrypted: 116 texts were too few for
-    /// all-MiniLM-L6-v2 (1 in 100 others left its ranges), 575 sufficed. The polynomials interpolate; the
-    /// committed constants of that model, by weighted minimax fits, are better at the same depth.
+    /// Give it texts of the kind and of all the lengths that will be encrypted, as
+    /// [`calibration_inputs`](Self::calibration_inputs) makes them: 116 texts were too few for all-MiniLM-L6-v2 (1 in 100
+    /// others left its ranges), 575 sufficed. The longest is what the calibration covers. Equal inputs give equal
+    /// constants, on any number of threads.
     ///
     /// # Errors
     /// [`Error::NoTexts`]; [`Error::Tokens`] for tokens of another model; [`aegis_nn::Error::Calibration`] if the
@@ -42,140 +51,32 @@ impl Bert {
             return Err(Error::NoTexts);
         }
         let config = self.config();
-        let mut hidden = texts.iter().map(|t| self.embeddings().forward(t)).collect::<Result<Vec<_>>>()?;
+        let mut hidden: Vec<Tensor> =
+            texts.iter().map(|t| self.embeddings().forward(t)).collect::<Result<_>>()?;
         let mut layers = vec![];
         for (i, weights) in self.layers().iter().enumerate() {
+            let run = |x: &mut Tensor| {
+                let mut seen = Samples::default();
+                seen.bounds.input.add(x.data());
+                *x = encode_layer(config, weights, x, &mut |probe, values| seen.see(probe, values));
+                seen.bounds.input.add(x.data());
+                seen
+            };
+            let each: Vec<Samples> = hidden.par_iter_mut().map(run).collect();
             let mut samples = Samples::default();
-            for x in &mut hidden {
-                samples.bounds.input.add(x.data());
-                *x = encode_layer(config, weights, x, &mut |probe, values| samples.see(probe, values));
-                samples.bounds.input.add(x.data());
-            }
+            each.into_iter().for_each(|seen| samples.merge(seen));
             layers.push(samples.fit(i, config));
         }
         let model =
             self.directory().file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        let constants = Calibration { name: name.to_owned(), model, layers };
-        self.check_constants(&constants)?;
-        Ok(constants)
+        let constants = aegis_nn::Calibration { name: name.to_owned(), model, layers };
+        let calibration = Calibration { constants, tokens: texts.iter().map(Tokens::len).max().unwrap_or(0) };
+        self.check_constants(&calibration)?;
+        Ok(calibration)
     }
-}
-
-/// Smallest and largest value.
-#[derive(Clone, Copy)]
-struct Range(f64, f64);
-
-impl Default for Range {
-    fn default() -> Self {
-        Range(f64::INFINITY, f64::NEG_INFINITY)
-    }
-}
-
-impl Range {
-    fn add(&mut self, values: &[f64]) {
-        values.iter().for_each(|&v| *self = Range(self.0.min(v), self.1.max(v)));
-    }
-
-    /// The magnitude with its margin; at least 1/16, so that a layer of zeros has a bound.
-    fn bound(&self) -> f64 {
-        (MARGIN * self.0.abs().max(self.1.abs())).clamp(0.0625, f64::MAX)
-    }
-
-    /// Lower and upper end moved away from each other. No range is narrower than 1/4: the polynomial needs
-    /// one.
-    fn widened(&self, factor_low: f64, factor_high: f64) -> (f64, f64) {
-        let stretch = |v: f64, factor: f64| if v > 0.0 { v * factor } else { v / factor };
-        let (a, b) = (stretch(self.0, 1.0 / factor_low), stretch(self.1, factor_high));
-        if b - a < 0.25 { ((a + b) / 2.0 - 0.125, (a + b) / 2.0 + 0.125) } else { (a, b) }
-    }
-}
-
-/// Ranges of the values that may be bootstrapped.
-#[derive(Default)]
-struct Seen {
-    input: Range,
-    query_key: Range,
-    context: Range,
-    residual1: Range,
-}
-
-/// What is kept of one layer's values on all texts.
-#[derive(Default)]
-struct Samples {
-    bounds: Seen,
-    /// Queries of all tokens, whole rows.
-    queries: Vec<f64>,
-    /// For every head, of every token: the row of scores reduced to its smallest, and log mean exp of it over
-    /// 2^k for each k.
-    rows: Vec<Vec<Row>>,
-    variance1: Range,
-    /// Variances ahead of the second LayerNorm, token 0 and the others.
-    variance2: [Vec<f64>; 2],
-    /// Largest magnitudes ahead of the second LayerNorm, token 0 and the others.
-    residual2: [f64; 2],
-    gelu_output: [f64; 2],
-    feed_forward: [f64; 2],
-    gelu_input: [Range; 2],
-    /// Largest magnitudes after the first LayerNorm, token 0 and the others.
-    norm1: [f64; 2],
-}
-
-/// One query's scores.
-struct Row {
-    smallest: f64,
-    tokens: f64,
-    /// `log(mean(exp(s / 2^k)))` for k = 1, 2, ...
-    log_mean_exp: [f64; MAX_ROUNDS as usize],
 }
 
 impl Samples {
-    fn see(&mut self, probe: Probe, x: &Tensor) {
-        let (first, others) = x.data().split_at(x.cols());
-        let magnitude = |part: &[f64], m: f64| part.iter().fold(m, |m, v| m.max(v.abs()));
-        let grow = |[a, b]: [f64; 2]| [magnitude(first, a), magnitude(others, b)];
-        match probe {
-            Probe::Query => {
-                self.queries.extend_from_slice(x.data());
-                self.bounds.query_key.add(x.data());
-            }
-            Probe::Key => self.bounds.query_key.add(x.data()),
-            Probe::Value | Probe::Context => self.bounds.context.add(x.data()),
-            Probe::Scores(head) => self.see_scores(head, x),
-            Probe::Residual1 => {
-                self.bounds.residual1.add(x.data());
-                (0..x.rows()).for_each(|r| self.variance1.add(&[moments(x.row(r)).1]));
-            }
-            Probe::Norm1 => self.norm1 = grow(self.norm1),
-            Probe::GeluInput => {
-                self.gelu_input[0].add(first);
-                self.gelu_input[1].add(others);
-            }
-            Probe::GeluOutput => self.gelu_output = grow(self.gelu_output),
-            Probe::FeedForward => self.feed_forward = grow(self.feed_forward),
-            Probe::Residual2 => {
-                self.residual2 = grow(self.residual2);
-                (0..x.rows()).for_each(|r| self.variance2[r.min(1)].push(moments(x.row(r)).1));
-            }
-        }
-    }
-
-    fn see_scores(&mut self, head: usize, scores: &Tensor) {
-        if self.rows.len() <= head {
-            self.rows.resize_with(head + 1, Vec::new);
-        }
-        let tokens = scores.cols() as f64;
-        for row in (0..scores.rows()).map(|r| scores.row(r)) {
-            let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let log_mean_exp = std::array::from_fn(|k| {
-                let f = 0.5f64.powi(k as i32 + 1);
-                let sum: f64 = row.iter().map(|s| (f * (s - max)).exp()).sum();
-                f * max + (sum / tokens).ln()
-            });
-            let smallest = row.iter().copied().fold(f64::INFINITY, f64::min);
-            self.rows[head].push(Row { smallest, tokens, log_mean_exp });
-        }
-    }
-
     fn fit(&self, layer: usize, config: &Config) -> LayerCalibration {
         let scale = self.token0_scale();
         let scaled = |[first, others]: [f64; 2]| MARGIN * (scale * first).max(others);
@@ -227,44 +128,27 @@ impl Samples {
         let width = (range.1 - range.0).max(first.1 - first.0);
         // Degree 31 reaches 0.003 on an interval of width 20, 47 on one of 30 (measured on all-MiniLM-L6-v2).
         let degree = if width < 20.0 { 31 } else { 47 };
-        let token0 = TokenZero { range: first, cheb: chebyshev::interpolate(gelu, degree, first) };
-        GeluCalibration { range, cheb: chebyshev::interpolate(gelu, degree, range), token0 }
+        // The few values far out may be ten times as wrong.
+        let core = self.gelu_values.without(TAIL);
+        let weight = |x: f64| if core.0 <= x && x <= core.1 { 1.0 } else { 0.1 };
+        let token0 = TokenZero { range: first, cheb: minimax(gelu, |_| 1.0, degree, first) };
+        GeluCalibration { range, cheb: minimax(gelu, weight, degree, range), token0 }
     }
 
     fn softmax(&self, config: &Config) -> SoftmaxCalibration {
-        let shifts = (1..=MAX_ROUNDS).map(|k| self.shift(k, config));
-        let mut best = None;
-        for shift in shifts {
-            let enough = shift.width < MAX_WIDTH;
-            best = Some(shift);
-            if enough {
-                break;
-            }
+        let mut shift = self.shift(1, config);
+        while shift.first_inverse().1 < FIRST_REACHED && shift.rounds < MAX_ROUNDS {
+            shift = self.shift(shift.rounds + 1, config);
         }
-        let Some(shift) = best else { unreachable!("at least one round is tried") };
-        let scale = 0.5f64.powi(shift.rounds as i32);
-        let (top, bottom) = (5.0 * scale, scale);
-        let eps = (-(shift.width + top + bottom)).exp();
-        let low = 1.15 * (shift.lowest - top) - 2.0;
-        let unit = 0.5f64.powi(SQUARINGS as i32);
-        let range = (low * unit, 0.5 * unit);
-        let degree = if low > -24.0 { 7 } else { 15 };
         let lengths = (3..).map(|i| 1u32 << i).take_while(|n| *n < 2 * config.positions.max(8) as u32);
         SoftmaxCalibration {
             normalize_and_square_rounds: shift.rounds,
-            score_scale: scale,
-            row_constant: shift.constants.iter().map(|c| c + top).collect(),
+            score_scale: shift.scale(),
+            row_constant: shift.constants.iter().map(|c| c + shift.top()).collect(),
+            exp_poly: shift.exponential(),
+            inv0: shift.first_inverse().0,
             key_bias_offset_delta: shift.deltas,
-            exp_poly: ExpPolynomial {
-                cheb: chebyshev::interpolate(f64::exp, degree, range),
-                a: range.0,
-                b: range.1,
-                squarings: SQUARINGS,
-            },
-            inv0: InverseCalibration { eps, schedule: goldschmidt::schedule(eps, INVERSE_TOLERANCE) },
-            inv_next: lengths
-                .map(|n| (n, goldschmidt::schedule(0.8 / f64::from(n), INVERSE_TOLERANCE)))
-                .collect(),
+            inv_next: lengths.map(|n| (n, inverse_schedule(0.8 / f64::from(n)))).collect(),
         }
     }
 
@@ -273,25 +157,30 @@ impl Samples {
         let (size, d) = (config.head_size(), config.width);
         let root = (size as f64).sqrt();
         let scale = 0.5f64.powi(rounds as i32);
-        let mut shift = Shift { rounds, deltas: vec![], constants: vec![], width: 0.0, lowest: 0.0 };
-        for (head, rows) in self.rows.iter().enumerate() {
+        let fit = |(head, rows): (usize, &Vec<Row>)| {
             let queries: Vec<&[f64]> =
                 self.queries.chunks_exact(d).map(|q| &q[head * size..][..size]).collect();
             let y: Vec<f64> = rows.iter().map(|r| r.log_mean_exp[rounds as usize - 1]).collect();
             let w = ridge(&queries, &y);
             let product = |q: &[f64]| q.iter().zip(&w).map(|(q, w)| q * w).sum::<f64>();
-            let mut rest = Range::default();
-            queries.iter().zip(&y).for_each(|(q, y)| rest.add(&[y - product(q)]));
-            let lowest = queries
-                .iter()
-                .zip(rows)
-                .map(|(q, r)| scale * r.smallest - product(q) - rest.1 - r.tokens.ln());
-            shift.lowest = lowest.fold(shift.lowest, f64::min);
-            shift.width = shift.width.max(rest.1 - rest.0);
-            shift.constants.push(rest.1);
-            shift.deltas.push(w.iter().map(|w| w * root).collect());
-        }
-        shift
+            let mut rest: Vec<f64> = queries.iter().zip(&y).map(|(q, y)| y - product(q)).collect();
+            rest.sort_by(f64::total_cmp);
+            let tail = (TAIL * rest.len() as f64) as usize;
+            let (least, core, most) = (rest[0], rest[tail], rest[rest.len() - 1]);
+            let smallest = queries.iter().zip(rows);
+            let lowest = smallest.map(|(q, r)| scale * r.smallest - product(q) - most - r.tokens.ln());
+            Shift {
+                rounds,
+                deltas: vec![w.iter().map(|w| w * root).collect()],
+                constants: vec![most],
+                width: most - least,
+                core: most - core,
+                lowest: lowest.fold(0.0, f64::min),
+            }
+        };
+        let heads: Vec<Shift> = self.rows.par_iter().enumerate().map(fit).collect();
+        let none = Shift { rounds, deltas: vec![], constants: vec![], width: 0.0, core: 0.0, lowest: 0.0 };
+        heads.into_iter().fold(none, Shift::with)
     }
 }
 
@@ -302,14 +191,69 @@ struct Shift {
     constants: Vec<f64>,
     /// Nats between the largest and the smallest row sum, worst head.
     width: f64,
+    /// The same without the tail of the smallest.
+    core: f64,
     /// The smallest score after the shift.
     lowest: f64,
+}
+
+impl Shift {
+    /// With another head.
+    fn with(mut self, head: Self) -> Self {
+        self.deltas.extend(head.deltas);
+        self.constants.extend(head.constants);
+        self.width = self.width.max(head.width);
+        self.core = self.core.max(head.core);
+        self.lowest = self.lowest.min(head.lowest);
+        self
+    }
+
+    fn scale(&self) -> f64 {
+        0.5f64.powi(self.rounds as i32)
+    }
+
+    fn top(&self) -> f64 {
+        ROOM.0 * self.scale()
+    }
+
+    /// The exponential of shifted scores, by a polynomial of 4 or 3 levels that is squared once or twice: 5 levels.
+    fn exponential(&self) -> ExpPolynomial {
+        let low = 1.1 * (self.lowest - self.top()) - 1.0;
+        // Degree 7 is within 0.8 % of exp(x / 4) down to x = -40, and 3 % down to -56. Degree 15 has two products more.
+        let (degree, squarings) = if low > -40.0 { (7, 2) } else { (15, 1) };
+        let unit = 0.5f64.powi(squarings as i32);
+        let (a, b) = (low * unit, 0.5 * unit);
+        // Relative to the exponential down to that of the smallest row sums, relative to theirs below.
+        let smallest = (-(self.core + self.top()) * unit).exp();
+        let cheb = minimax(f64::exp, |x| 1.0 / x.exp().max(smallest), degree, (a, b));
+        ExpPolynomial { cheb, a, b, squarings }
+    }
+
+    /// The inverse of the first row sums, and what it brings the smallest but the tail to. It is for sums as small as its
+    /// steps reach; the fewer below them come out short.
+    fn first_inverse(&self) -> (InverseCalibration, f64) {
+        let core = (-(self.core + self.top())).exp();
+        let mut schedule = inverse_schedule(core);
+        let mut low = core.max(f64::MIN_POSITIVE);
+        while schedule.len() > FIRST_STEPS {
+            low *= 1.1;
+            schedule = inverse_schedule(low);
+        }
+        let eps = (-(self.width + self.top() + ROOM.1 * self.scale())).exp();
+        let reached = core * goldschmidt::plain(core, &schedule);
+        (InverseCalibration { eps, schedule }, reached)
+    }
+}
+
+/// The schedule for sums in `low..=1`. It ends: from zero it would not.
+fn inverse_schedule(low: f64) -> Vec<f64> {
+    goldschmidt::schedule(low.max(f64::MIN_POSITIVE), INVERSE_TOLERANCE)
 }
 
 /// `1 / sqrt` on a widened range, of the degree that its ends' ratio needs: 15 below 25, 31 below 60, else
 /// 63.
 fn norm(seen: Range, token0_scale: f64) -> NormCalibration {
-    let var_range = (0.6 * seen.0.max(1e-6), 2.0 * seen.1.max(2e-6));
+    let var_range = (0.75 * seen.0.max(1e-6), 1.5 * seen.1.max(2e-6));
     let degree = match var_range.1 / var_range.0 {
         ratio if ratio < 25.0 => 15,
         ratio if ratio < 60.0 => 31,
@@ -317,7 +261,7 @@ fn norm(seen: Range, token0_scale: f64) -> NormCalibration {
     };
     NormCalibration {
         var_range,
-        cheb: chebyshev::interpolate(|v| 1.0 / v.sqrt(), degree, var_range),
+        cheb: minimax(|v| 1.0 / v.sqrt(), f64::sqrt, degree, var_range),
         token0_scale,
     }
 }

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use aegis_nn::Calibration;
+use aegis_nn::calibration::LayerCalibration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::Calibration;
 use crate::bert::Bert;
 use crate::error::{Error, Result};
 use crate::hf::files;
@@ -27,6 +28,20 @@ struct File {
     constants: Box<RawValue>,
 }
 
+/// The constants as they are written.
+#[derive(Serialize)]
+struct Written<'a> {
+    tokens: usize,
+    #[serde(flatten)]
+    constants: &'a aegis_nn::Calibration,
+}
+
+/// The field beside the constants. Read apart, because what is flattened cannot have numbers as keys of a map.
+#[derive(Deserialize)]
+struct Covered {
+    tokens: Option<usize>,
+}
+
 impl Bert {
     /// The constants in [`CALIBRATION_FILE`] of the model's directory.
     ///
@@ -37,7 +52,8 @@ impl Bert {
         self.calibration_from(self.directory().join(CALIBRATION_FILE))
     }
 
-    /// The constants in a file elsewhere.
+    /// The constants in a file elsewhere. One that does not say which lengths it covers is taken to cover those that its
+    /// schedules serve, up to the position table: it was made before that was recorded.
     ///
     /// # Errors
     /// [`Error::Json`], [`Error::CalibrationChecksum`] and [`Error::CalibrationVersion`] for a damaged file or one of
@@ -51,7 +67,7 @@ impl Bert {
             }
             other => other?,
         };
-        let (weights, constants) = parse(&bytes, path)?;
+        let (weights, constants, tokens) = parse(&bytes, path)?;
         if weights != self.identity() {
             return Err(Error::OtherModel {
                 made_for: constants.model,
@@ -59,20 +75,30 @@ impl Bert {
                 found: self.identity().to_owned(),
             });
         }
-        self.check_constants(&constants)?;
-        Ok(constants)
+        let tokens = tokens.unwrap_or_else(|| scheduled(&constants).min(self.config().positions));
+        let calibration = Calibration { constants, tokens };
+        self.check_constants(&calibration)?;
+        Ok(calibration)
     }
+}
+
+/// Whether a file that begins like this is a calibration file, of whatever version.
+pub fn is_calibration(start: &[u8]) -> bool {
+    let (name, _) = FORMAT.split_once('/').unwrap_or((FORMAT, ""));
+    let begin = format!("{{\"format\":\"{name}/");
+    start.iter().copied().filter(|byte| *byte != b' ').take(begin.len()).eq(begin.bytes())
 }
 
 /// The text of a calibration file for the weights with this SHA-256 (see [`Bert::identity`]).
 ///
 /// # Errors
 /// [`Error::CalibrationNotFinite`].
-pub fn calibration_file(constants: &Calibration, weights_sha256: &str) -> Result<String> {
+pub fn calibration_file(calibration: &Calibration, weights_sha256: &str) -> Result<String> {
     let failed = Error::CalibrationNotFinite;
-    let text = serde_json::to_string(constants).map_err(failed)?;
+    let written = Written { tokens: calibration.tokens, constants: &calibration.constants };
+    let text = serde_json::to_string(&written).map_err(failed)?;
     // JSON has no NaN and no infinity: the writer makes them null, which only reading shows.
-    serde_json::from_str::<Calibration>(&text).map_err(failed)?;
+    serde_json::from_str::<aegis_nn::Calibration>(&text).map_err(failed)?;
     let file = File {
         format: FORMAT.into(),
         weights_sha256: weights_sha256.into(),
@@ -82,8 +108,9 @@ pub fn calibration_file(constants: &Calibration, weights_sha256: &str) -> Result
     serde_json::to_string(&file).map_err(failed)
 }
 
-/// Identity of the weights, and the constants. `path` is named in the error.
-fn parse(bytes: &[u8], path: &Path) -> Result<(String, Calibration)> {
+/// Identity of the weights, the constants, and the tokens that they cover where the file says it. `path` is named in the
+/// error.
+fn parse(bytes: &[u8], path: &Path) -> Result<(String, aegis_nn::Calibration, Option<usize>)> {
     let json = Error::json(path, "a calibration file of this version");
     let file: File = serde_json::from_slice(bytes).map_err(&json)?;
     let path = || path.to_owned();
@@ -94,8 +121,15 @@ fn parse(bytes: &[u8], path: &Path) -> Result<(String, Calibration)> {
     if digest(text) != file.constants_sha256 {
         return Err(Error::CalibrationChecksum { path: path() });
     }
-    let constants = serde_json::from_str(text).map_err(json)?;
-    Ok((file.weights_sha256, constants))
+    let constants = serde_json::from_str(text).map_err(&json)?;
+    let covered: Covered = serde_json::from_str(text).map_err(json)?;
+    Ok((file.weights_sha256, constants, covered.tokens))
+}
+
+/// What a file covers that does not say it, as none did at first: all that its schedules serve.
+fn scheduled(constants: &aegis_nn::Calibration) -> usize {
+    let longest = |layer: &LayerCalibration| layer.softmax.inv_next.keys().last().copied();
+    constants.layers.iter().filter_map(longest).min().unwrap_or(0) as usize
 }
 
 fn digest(text: &str) -> String {
@@ -114,7 +148,9 @@ mod tests {
             include_str!("../../../calibration/minilm-shallow.json"),
         ];
         for (text, name) in files.into_iter().zip(["C", "D"]) {
-            let (weights, constants) = parse(text.as_bytes(), Path::new(name)).unwrap();
+            assert!(is_calibration(text.as_bytes()));
+            let (weights, constants, tokens) = parse(text.as_bytes(), Path::new(name)).unwrap();
+            assert_eq!(tokens.unwrap_or_else(|| scheduled(&constants)), 512);
             assert_eq!(weights, "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db");
             assert_eq!(constants.name, name);
             constants.validate(Some("all-MiniLM-L6-v2"), 6, 12, 32).unwrap();
