@@ -44,10 +44,10 @@
 //! Each is one [`Error`] naming cause and remedy.
 //!
 //! # Calibration of all-MiniLM-L6-v2
-//! The repository carries two sets for the weights of sha256 53aa5117...: `calibration/minilm.json` (cosine
-//! at least 0.9999 with the exact embedding) and `calibration/minilm-shallow.json` (0.9997; a level less in
-//! each activation, two steps less in inverses). Least cosines of the approximated twin on 156 texts of 1 to
-//! 126 words and word parts: 0.99995 and 0.99976.
+//! The repository carries two sets for the weights of sha256 53aa5117...: `calibration/minilm.json`, made by
+//! `aegis calibrate` for texts of up to 512 tokens (cosine at least 0.99996 with the exact embedding on texts and random
+//! word pieces that it was not made from), and `calibration/minilm-shallow.json` (0.9997 on texts of 1 to 126 words; a
+//! level less in each activation). How to make one and how to renew these: `docs/calibrate.md`.
 //!
 //! # Non-goals
 //! Training and fine-tuning, decoders, pooling other than the mean, fetching models, encryption itself
