@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aegis_models::{Bert, Query};
 use aegis_nn::{Calibration, Layout, Network};
 
+use crate::checkpoint::sha256;
 use crate::error::Result;
 
 /// A model laid out for the slots of a parameter set and for texts up to a length, with its calibration. Both sides make it
@@ -14,6 +15,7 @@ pub struct Model {
     bert: Arc<Bert>,
     layout: Layout,
     network: Arc<Network>,
+    calibration: Arc<str>,
 }
 
 impl Model {
@@ -41,12 +43,19 @@ impl Model {
     /// As [`Model::new`].
     pub fn with_calibration(bert: Arc<Bert>, layout: Layout, calibration: &Calibration) -> Result<Self> {
         let network = Arc::new(bert.network(&layout, calibration)?);
-        Ok(Self { bert, layout, network })
+        // Numbers in lists: nothing that serialisation could refuse.
+        let calibration = sha256(&serde_json::to_vec(calibration).unwrap_or_default()).into();
+        Ok(Self { bert, layout, network, calibration })
     }
 
     /// The model in plain.
     pub fn bert(&self) -> &Bert {
         &self.bert
+    }
+
+    /// SHA-256 of the constants of the approximations: 64 lower-case hexadecimal digits.
+    pub(crate) fn calibration(&self) -> &str {
+        &self.calibration
     }
 
     /// Where values sit in the slots.
