@@ -173,7 +173,7 @@ fn evaluate_with_checkpoints(
         bytes_at_most(run) as f64 / (1u64 << 30) as f64
     ));
     let mut checkpoints = Checkpoints::new(run, &x, folder)?;
-    let (lane, resumed) = checkpoint::begin(&mut checkpoints, x).with_context(|| cannot.clone())?;
+    let (lane, resumed) = checkpoint::begin(&mut checkpoints, x).context(cannot)?;
     if args.resume {
         progress.skip(run, lane.position());
         let tasks = run.program().tasks().len();
@@ -185,7 +185,7 @@ fn evaluate_with_checkpoints(
         });
     }
     let every = Duration::from_secs(args.every);
-    checkpoint::run(run, lane, &mut checkpoints, every, progress).context(cannot)
+    checkpoint::run(run, lane, &mut checkpoints, every, progress)
 }
 
 /// Decrypts a result to an embedding.

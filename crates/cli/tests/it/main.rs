@@ -1,6 +1,7 @@
 //! The command as users meet it: exit codes, messages, and no file left behind. Nothing here evaluates a model.
 #![forbid(unsafe_code)]
 
+mod checkpoints;
 mod client;
 mod outputs;
 mod rounding;
