@@ -162,8 +162,11 @@ pub(crate) fn begin<'e>(checkpoints: &mut Checkpoints<'e, '_>, x: CtTensor) -> R
     })
 }
 
-/// Runs to the end, with a checkpoint between two tasks whenever the last one is `every` old: stages are no measure, for
-/// those of an attention layer take turns and end together. Checkpoints take at most a twentieth of the time.
+/// Runs to the end, with a checkpoint between two tasks whenever the last one is `every` old; they take at most a twentieth
+/// of the time.
+///
+/// Ends of stages are no better places: by the costs of a plan of MiniLM's size for 512 tokens they lie up to 65 s apart,
+/// those of tasks up to 10 s, and as many blocks are live at either.
 pub(crate) fn run(
     run: &Evaluation<'_>,
     mut lane: Lane<'_>,

@@ -167,10 +167,10 @@ fn evaluate_with_checkpoints(
 ) -> Result<CtTensor> {
     let cannot = format!("{} cannot be used", folder.path().display());
     output::note(&format!(
-        "checkpoints in {}, every {} s: at most {:.1} GiB of disk",
+        "checkpoints in {}, every {} s: at most {} MiB of disk",
         folder.path().display(),
         args.every,
-        bytes_at_most(run) as f64 / (1u64 << 30) as f64
+        bytes_at_most(run).div_ceil(1 << 20)
     ));
     let mut checkpoints = Checkpoints::new(run, &x, folder)?;
     let (lane, resumed) = checkpoint::begin(&mut checkpoints, x).context(cannot)?;

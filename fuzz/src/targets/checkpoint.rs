@@ -111,7 +111,7 @@ impl Target for Checkpoint {
     }
 
     fn bound(&self) -> usize {
-        1 << 23
+        1 << 21
     }
 
     /// The checksum becomes right.

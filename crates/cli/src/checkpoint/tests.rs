@@ -138,7 +138,6 @@ const CHILD: &str = "AEGIS_TEST_CHECKPOINT";
 const TASKS: usize = 4;
 
 /// `kill -9` at ten places of a run that writes a checkpoint after every task.
-#[cfg(unix)]
 #[test]
 fn a_run_killed_at_ten_places_goes_on_to_the_same_bits() {
     if let Some(dir) = std::env::var_os(CHILD) {
