@@ -3,8 +3,8 @@
 //! A checkpoint is a *manifest* and one object for each *block* that was live. A block is made once and never changes, so it
 //! is written once, under its number in the program, and a later checkpoint names it again. A block is what
 //! [`Ciphertext::write`] gives, with its own parameters, key set and checksum. The manifest is: magic `AEGISCKP`, version
-//! (2 bytes, little-endian), JSON, SHA-256 of all before; the JSON holds the [`Identity`] of the run, the number of steps
-//! done, and of each block number, length and SHA-256.
+//! (2 bytes, little-endian), JSON, SHA-256 of all before; the JSON holds what the run is of (each [`Part`]), the number of
+//! steps done, and of each block number, length and SHA-256.
 //!
 //! The order makes it safe to be killed at any moment: new blocks are written, then the manifest is replaced, and only then
 //! the blocks go that it no longer names. So the manifest that stands always finds its blocks. A write that fails leaves the
@@ -13,6 +13,31 @@
 //! Nothing read is trusted: the manifest is bounded before it is read, must be of this very run, and its blocks exactly
 //! those that the schedule has live there; names come from the program, never from the manifest. Checksums detect damage,
 //! not forgery: who can write to the store can change the result, as a server can that computes something else.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use aegis::Server;
+//! # use aegis::checkpoint::{Checkpoints, Store};
+//! # use aegis_ckks::EvaluationKeys;
+//! # use aegis_nn::CtTensor;
+//! fn evaluate(
+//!     server: &Server,
+//!     keys: &Arc<EvaluationKeys>,
+//!     x: CtTensor,
+//!     store: &mut dyn Store,
+//! ) -> aegis::Result<CtTensor> {
+//!     let run = server.prepare(keys, &x)?;
+//!     let mut checkpoints = Checkpoints::new(&run, &x, store)?;
+//!     let mut lane = match checkpoints.resume()? {
+//!         Some(lane) => lane,
+//!         None => checkpoints.start(x)?,
+//!     };
+//!     while run.step(&mut lane, &mut ())? {
+//!         checkpoints.save(&lane)?; // or once a minute
+//!     }
+//!     run.result(&lane)
+//! }
+//! ```
 
 mod manifest;
 
@@ -26,9 +51,9 @@ use sha2::{Digest, Sha256};
 use crate::error::{CheckpointDamage, Error, Result};
 use crate::evaluation::Evaluation;
 
+pub use manifest::Part;
 pub(crate) use manifest::sha256;
-use manifest::{Entry, Manifest, hex};
-pub use manifest::{Identity, Part};
+use manifest::{Entry, Identity, Manifest, hex};
 
 /// What a block takes besides its residues: the frame of its ciphertext, of which 4 KiB of parameters are the most, and its
 /// entry in the manifest.

@@ -17,24 +17,24 @@ const MAX_RELEASE_BYTES: usize = 64;
 /// What a run is of: two runs with equal ones make equal bits. Digests are SHA-256 in lower-case hexadecimal where nothing
 /// else is said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub(super) struct Identity {
     /// The release of this crate: another one may compute the same to other bits.
-    pub release: String,
+    pub(super) release: String,
     /// Digest of the parameters, as `ckks` makes it.
-    pub parameters: String,
+    pub(super) parameters: String,
     /// The model's weights.
-    pub model: String,
+    pub(super) model: String,
     /// The constants of its approximations.
-    pub calibration: String,
+    pub(super) calibration: String,
     /// What is computed, and in which order: layout, blocks, tasks and steps.
-    pub plan: String,
+    pub(super) plan: String,
     /// The key set: 32 digits.
-    pub keys: String,
+    pub(super) keys: String,
     /// The encrypted input, and the lengths of its texts.
-    pub query: String,
+    pub(super) query: String,
 }
 
-/// A part of an [`Identity`].
+/// A part of what a run is of: where two runs have all in common, they make equal bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part {

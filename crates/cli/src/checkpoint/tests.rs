@@ -11,6 +11,7 @@ use tempfile::tempdir;
 
 use super::*;
 use crate::fault::Input;
+use crate::progress::Progress;
 
 const TEXT: &str = "the cat sat on the mat.";
 
@@ -121,6 +122,19 @@ fn bytes(ctx: &Context, blocks: &[Ciphertext]) -> Vec<u8> {
         block.write(ctx, &mut bytes).expect("a ciphertext");
     }
     bytes
+}
+
+/// Tasks of earlier processes are done and took this one no time.
+#[test]
+fn progress_knows_what_was_done_before() {
+    let t = setup();
+    let run = t.server.prepare(&t.keys, &t.x).expect("a run");
+    for (steps, tasks) in [(0, 0), (run.schedule().steps().len(), run.program().tasks().len())] {
+        let mut progress = Progress::new(run.program().stages());
+        progress.skip(&run, steps);
+        assert_eq!(progress.tasks_done(), tasks);
+        assert!(progress.into_rows().iter().all(|row| row.seconds == 0.0));
+    }
 }
 
 /// Says on standard output that a task has ended, before its checkpoint is written.
