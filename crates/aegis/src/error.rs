@@ -1,7 +1,9 @@
 //! What messages, keys, models and queries can be refused for.
 
 use aegis_ckks::{ErrorKind, Excerpt, KeyId, Level};
+use aegis_nn::BlockId;
 
+use crate::checkpoint::{Name, Part};
 use crate::message::Kind;
 
 /// Result of this crate.
@@ -145,6 +147,48 @@ pub enum Error {
     #[error(transparent)]
     Models(#[from] aegis_models::Error),
 
+    // ---- checkpoints
+    /// What stands in place of a manifest is something else.
+    #[error("it is not a checkpoint of aegis; name the folder of one, or a new one")]
+    NotACheckpoint,
+    /// A run is to begin where a checkpoint stands.
+    #[error("a checkpoint stands there; resume it, or remove it to begin anew")]
+    CheckpointStands,
+    /// A checkpoint of another run.
+    #[error(
+        "the checkpoint is of another {part}: {have}, not {want}; resume it with what it was begun with, or remove it"
+    )]
+    OtherCheckpoint {
+        /// The first part that differs.
+        part: Part,
+        /// That of the checkpoint.
+        have: String,
+        /// That of this run.
+        want: String,
+    },
+    /// Bytes of a checkpoint are missing or changed, or say what cannot be.
+    #[error("the checkpoint is damaged ({0}); remove it and evaluate again")]
+    DamagedCheckpoint(CheckpointDamage),
+    /// A block of a checkpoint cannot be read as a ciphertext.
+    #[error("the checkpoint holds a bad ciphertext, block {}", block.0)]
+    BadBlock {
+        /// The block.
+        block: BlockId,
+        /// What `ckks` said.
+        source: aegis_ckks::Error,
+    },
+    /// The medium of a checkpoint fails: a full disk, say.
+    #[error(
+        "{name} of the checkpoint cannot be read or written; what was saved before stands: make room, or mend what \
+         failed, and resume"
+    )]
+    Storage {
+        /// What was to be read or written.
+        name: Name,
+        /// What the system said.
+        source: std::io::Error,
+    },
+
     // ---- the computation
     /// A bootstrap cannot be made for these parameters.
     #[error(transparent)]
@@ -164,7 +208,12 @@ impl Error {
             Self::Models(e) => e.kind(),
             Self::Circuits(e) => e.kind(),
             Self::Evaluation(e) => e.kind(),
-            Self::Ckks(e) | Self::BadCiphertext { source: e, .. } => e.kind(),
+            Self::Ckks(e) | Self::BadCiphertext { source: e, .. } | Self::BadBlock { source: e, .. } => {
+                e.kind()
+            }
+            Self::Storage { .. } => ErrorKind::Device,
+            Self::OtherCheckpoint { part: Part::Keys, .. } => ErrorKind::KeySet,
+            Self::OtherCheckpoint { part: Part::Release, .. } => ErrorKind::Unsupported,
             Self::OtherKeys { .. } | Self::ForeignKeys { .. } | Self::KeysMissing { .. } => ErrorKind::KeySet,
             Self::Version { .. } => ErrorKind::Unsupported,
             Self::NotAMessage
@@ -178,7 +227,11 @@ impl Error {
             | Self::OtherSlots { .. }
             | Self::OtherLayout { .. }
             | Self::OtherResult
-            | Self::NotFresh { .. } => ErrorKind::Input,
+            | Self::NotFresh { .. }
+            | Self::NotACheckpoint
+            | Self::CheckpointStands
+            | Self::OtherCheckpoint { .. }
+            | Self::DamagedCheckpoint(_) => ErrorKind::Input,
         }
     }
 
@@ -213,6 +266,39 @@ pub enum MessageDamage {
     /// Bytes follow its last ciphertext.
     #[error("bytes follow its last ciphertext")]
     Trailing,
+}
+
+/// The first damage found in a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointDamage {
+    /// The manifest ends too early.
+    #[error("its manifest is cut off")]
+    CutOff,
+    /// The manifest's checksum is not that of the bytes before it.
+    #[error("the checksum of its manifest does not match")]
+    Checksum,
+    /// A manifest that cannot be decoded, or longer than any.
+    #[error("its manifest cannot be decoded")]
+    Manifest,
+    /// What names model, plan, keys or query is no digest.
+    #[error("its manifest names what it belongs to by no digest")]
+    Identity,
+    /// A run never stops there.
+    #[error("no run stops where it stands")]
+    Position,
+    /// Other blocks than those that a run has where it stands.
+    #[error("its blocks are not those that a run has there")]
+    Blocks,
+    /// A block is not there.
+    #[error("block {} is missing", .0.0)]
+    Missing(BlockId),
+    /// A block has other bytes than were written, or more than a block can have.
+    #[error("block {} has changed", .0.0)]
+    Changed(BlockId),
+    /// A ciphertext of another level, scale or key set.
+    #[error("block {} is another ciphertext than the run made", .0.0)]
+    Misfit(BlockId),
 }
 
 /// What is wrong with a description of keys.

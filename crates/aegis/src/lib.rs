@@ -4,7 +4,8 @@
 //! A [`Model`] is what both sides agree on. A [`Server`] plans it and says which keys it needs; a [`Client`] makes them,
 //! encrypts texts and decrypts embeddings. What they send each other is bytes ([`message`]), and nothing in those is
 //! trusted: whatever they are, reading them gives a value or an [`Error`] that one can match, in bounded memory.
-//! [`keyset`] is what a client notes about its keys.
+//! [`keyset`] is what a client notes about its keys. A run that takes long can be written down and gone on with
+//! ([`checkpoint`]).
 //!
 //! ```
 //! use std::sync::Arc;
@@ -40,8 +41,10 @@
 //! Files and folders, concrete devices, a network protocol, the display of progress.
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
 mod client;
 mod error;
+mod evaluation;
 pub mod keyset;
 pub mod message;
 mod model;
@@ -49,7 +52,8 @@ mod server;
 
 pub use aegis_ckks::ErrorKind;
 pub use client::Client;
-pub use error::{Error, KeysetDamage, MessageDamage, Result, kind_of};
+pub use error::{CheckpointDamage, Error, KeysetDamage, MessageDamage, Result, kind_of};
+pub use evaluation::Evaluation;
 pub use model::Model;
 pub use server::Server;
 

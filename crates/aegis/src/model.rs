@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aegis_models::{Bert, Calibration, Query};
 use aegis_nn::{Layout, Network};
 
+use crate::checkpoint::sha256;
 use crate::error::Result;
 
 /// A model laid out for the slots of a parameter set and for texts up to a length, with its calibration. Both sides make it
@@ -15,6 +16,7 @@ pub struct Model {
     layout: Layout,
     network: Arc<Network>,
     calibration: Arc<Calibration>,
+    calibration_digest: Arc<str>,
 }
 
 impl Model {
@@ -42,12 +44,21 @@ impl Model {
     /// As [`Model::new`].
     pub fn with_calibration(bert: Arc<Bert>, layout: Layout, calibration: &Calibration) -> Result<Self> {
         let network = Arc::new(bert.network(&layout, calibration)?);
-        Ok(Self { bert, layout, network, calibration: Arc::new(calibration.clone()) })
+        // Numbers in lists: nothing that serialisation could refuse.
+        let calibration_digest =
+            sha256(&serde_json::to_vec(&calibration.constants).unwrap_or_default()).into();
+        let calibration = Arc::new(calibration.clone());
+        Ok(Self { bert, layout, network, calibration, calibration_digest })
     }
 
     /// The model in plain.
     pub fn bert(&self) -> &Bert {
         &self.bert
+    }
+
+    /// SHA-256 of the constants of the approximations: 64 lower-case hexadecimal digits.
+    pub(crate) fn calibration_digest(&self) -> &str {
+        &self.calibration_digest
     }
 
     /// Where values sit in the slots.

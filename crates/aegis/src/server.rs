@@ -8,6 +8,7 @@ use aegis_models::QueryShape;
 use aegis_nn::{Catalog, CtTensor, MODEL, Observer, Place, Plan, Shape};
 
 use crate::error::{Error, Result};
+use crate::evaluation::Evaluation;
 use crate::message::{self, Header, Kind};
 use crate::model::Model;
 
@@ -94,10 +95,24 @@ impl Server {
         x: CtTensor,
         observer: &mut dyn Observer,
     ) -> Result<CtTensor> {
+        let place = self.place(keys, &x)?;
+        Ok(self.plan.run(self.model.network(), &place, x, observer)?)
+    }
+
+    /// [`Server::evaluate`] step by step, for runs that are to outlive their process: see
+    /// [`checkpoint`](crate::checkpoint).
+    ///
+    /// # Errors
+    /// Those of [`Server::evaluate`] before anything is computed.
+    pub fn prepare(&self, keys: &Arc<EvaluationKeys>, x: &CtTensor) -> Result<Evaluation<'_>> {
+        Evaluation::new(self, keys, x)
+    }
+
+    /// Where tasks run on an input under these keys.
+    pub(crate) fn place(&self, keys: &Arc<EvaluationKeys>, x: &CtTensor) -> Result<Place> {
         x.blocks().iter().try_for_each(|b| Error::check_keys("the query", b.key_id(), keys.id()))?;
         let ev = Evaluator::new(&self.ctx, Arc::clone(keys));
-        let place = Place { ev, bootstrapper: Some(Arc::clone(&self.bootstrapper)) };
-        Ok(self.plan.run(self.model.network(), &place, x, observer)?)
+        Ok(Place { ev, bootstrapper: Some(Arc::clone(&self.bootstrapper)) })
     }
 
     /// From a client's message to the one that answers it.

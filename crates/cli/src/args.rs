@@ -140,9 +140,25 @@ pub(crate) struct Eval {
     #[arg(long)]
     pub(crate) out: PathBuf,
     #[command(flatten)]
+    pub(crate) checkpoint: Checkpoint,
+    #[command(flatten)]
     pub(crate) parameters: Parameters,
     #[command(flatten)]
     pub(crate) run: Run,
+}
+
+/// How a run outlives its process.
+#[derive(Args)]
+pub(crate) struct Checkpoint {
+    /// Folder, new or empty, to write down in how far the run is. The checkpoint goes when the result is written
+    #[arg(long = "checkpoint", value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Go on from the checkpoint in the folder, to the same bits; from the beginning where there is none yet
+    #[arg(long, requires = "folder")]
+    pub(crate) resume: bool,
+    /// Seconds from one checkpoint to the next; 0 for one after every task
+    #[arg(long = "checkpoint-every", value_name = "SECONDS", default_value_t = 60, requires = "folder")]
+    pub(crate) every: u64,
 }
 
 #[derive(Args)]

@@ -1,17 +1,19 @@
 //! Client and server apart: keygen, encrypt, eval, decrypt.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use aegis::Client;
+use aegis::checkpoint::{Checkpoints, bytes_at_most, clear};
 use aegis::keyset::Keyset;
 use aegis::message::{self, Header, Kind};
+use aegis::{Client, Evaluation};
 use aegis_models::QueryShape;
-use aegis_nn::MODEL;
+use aegis_nn::{CtTensor, MODEL};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use crate::args::{Decrypt, Encrypt, Eval, Keygen};
+use crate::args::{Checkpoint, Decrypt, Encrypt, Eval, Keygen};
+use crate::checkpoint::{self, CheckpointFolder};
 use crate::content::Content;
 use crate::fault::input;
 use crate::files::{self, Output, Staged};
@@ -115,6 +117,8 @@ pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
 pub(crate) fn eval(args: &Eval) -> Result<()> {
     let start = Instant::now();
     let out = Output::reserve(&args.out, Content::Result)?;
+    let folder = args.checkpoint.folder.as_deref();
+    let mut folder = folder.map(|path| CheckpointFolder::open(path, args.checkpoint.resume)).transpose()?;
     let bytes = files::read(&args.input, message::MAX_BYTES)?;
     let cannot = || format!("{} cannot be used", args.input.display());
     let header = message::header(&bytes, Kind::Query).with_context(cannot)?;
@@ -138,12 +142,51 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     files::refuse_larger(&args.eval_keys, server.request().bytes(ctx.params()))?;
     let evaluation_keys = Arc::new(keys::read_evaluation(&ctx, &args.eval_keys)?);
     let mut progress = Progress::new(server.plan().stages());
-    let y = server.evaluate(&evaluation_keys, x, &mut progress).context("evaluation failed")?;
+    let y = match &mut folder {
+        None => server.evaluate(&evaluation_keys, x, &mut progress).context("evaluation failed")?,
+        Some(folder) => {
+            let run = server.prepare(&evaluation_keys, &x).context("evaluation failed")?;
+            evaluate_with_checkpoints(&run, x, folder, &args.checkpoint, &mut progress)?
+        }
+    };
     let header = Header { kind: Kind::Result, ..header };
     write_message(out, &message::encode(&ctx, &header, y.blocks())?, &header.shape, args.run.json)?;
+    if let Some(folder) = &mut folder {
+        clear(folder).context("the result is written, its checkpoint cannot be removed")?;
+    }
     output::note(&table(&progress.into_rows()));
     output::note(&format!("evaluated in {:.1} s", start.elapsed().as_secs_f64()));
     Ok(())
+}
+
+fn evaluate_with_checkpoints(
+    run: &Evaluation<'_>,
+    x: CtTensor,
+    folder: &mut CheckpointFolder,
+    args: &Checkpoint,
+    progress: &mut Progress,
+) -> Result<CtTensor> {
+    let cannot = format!("{} cannot be used", folder.path().display());
+    output::note(&format!(
+        "checkpoints in {}, every {} s: at most {} MiB of disk",
+        folder.path().display(),
+        args.every,
+        bytes_at_most(run).div_ceil(1 << 20)
+    ));
+    let mut checkpoints = Checkpoints::new(run, &x, folder)?;
+    let (lane, resumed) = checkpoint::begin(&mut checkpoints, x).context(cannot)?;
+    if args.resume {
+        progress.skip(run, lane.position());
+        let tasks = run.program().tasks().len();
+        output::note(&match resumed {
+            true => {
+                format!("goes on from the checkpoint: {} of {tasks} tasks are done", progress.tasks_done())
+            }
+            false => "there is no checkpoint yet: begins with the first task".to_owned(),
+        });
+    }
+    let every = Duration::from_secs(args.every);
+    checkpoint::run(run, lane, &mut checkpoints, every, progress)
 }
 
 /// Decrypts a result to an embedding.

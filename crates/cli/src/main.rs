@@ -3,7 +3,7 @@
 //! ```text
 //! aegis keygen  --model models/minilm --out keys/
 //! aegis encrypt --keys keys/ --model models/minilm --text - --out query.ct < question.txt
-//! aegis eval    --eval-keys keys/eval.keys --model models/minilm --in query.ct --out result.ct
+//! aegis eval    --eval-keys keys/eval.keys --model models/minilm --in query.ct --out result.ct --checkpoint run/
 //! aegis decrypt --keys keys/ --in result.ct --json
 //! ```
 //!
@@ -17,6 +17,7 @@
 
 mod args;
 mod calibrate;
+mod checkpoint;
 mod commands;
 mod content;
 mod embed;

@@ -3,8 +3,9 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use aegis::Evaluation;
 use aegis_ckks::OpCounts;
-use aegis_nn::{Observer, StageInfo, TaskInfo};
+use aegis_nn::{Observer, StageInfo, Step, TaskInfo};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -37,6 +38,8 @@ pub(crate) struct Progress {
     start: Instant,
     task_start: Instant,
     stages: Vec<Done>,
+    /// What earlier processes did, by the plan.
+    skipped: f64,
 }
 
 /// How far a stage is.
@@ -83,7 +86,39 @@ impl Progress {
             },
         };
         let stages = stages.iter().map(of_stage).collect();
-        Self { display, start: Instant::now(), task_start: Instant::now(), stages }
+        Self { display, start: Instant::now(), task_start: Instant::now(), stages, skipped: 0.0 }
+    }
+
+    /// Tasks that are done before this process begins: the first `steps` of a run.
+    pub(crate) fn skip(&mut self, run: &Evaluation<'_>, steps: usize) {
+        for step in run.schedule().steps().iter().take(steps) {
+            let Step::Run(id) = step else { continue };
+            let stage = &mut self.stages[run.program().task(*id).stage];
+            stage.tasks += 1;
+        }
+        let done = self.cost_here();
+        self.skipped += done;
+        if let Display::Bar(bar) = &self.display {
+            bar.inc(done as u64);
+        }
+    }
+
+    /// Tasks that are done.
+    pub(crate) fn tasks_done(&self) -> usize {
+        self.stages.iter().map(|stage| stage.tasks).sum()
+    }
+
+    fn cost(&self) -> f64 {
+        self.stages.iter().map(|s| s.info.cost_ns as f64).sum()
+    }
+
+    /// What this process did.
+    fn cost_here(&self) -> f64 {
+        self.cost() - self.skipped - self.cost_left()
+    }
+
+    fn cost_left(&self) -> f64 {
+        self.stages.iter().map(Done::cost_left).sum()
     }
 
     /// The stages of the run.
@@ -96,9 +131,8 @@ impl Progress {
 
     /// Estimated seconds that the rest of `group`, and of everything, takes.
     fn left(&self, group: &str) -> (f64, f64) {
-        let all: f64 = self.stages.iter().map(|s| s.info.cost_ns as f64).sum();
-        let left: f64 = self.stages.iter().map(Done::cost_left).sum();
-        let pace = self.start.elapsed().as_secs_f64() / (all - left).max(1.0);
+        let left = self.cost_left();
+        let pace = self.start.elapsed().as_secs_f64() / self.cost_here().max(1.0);
         let here = self.stages.iter().filter(|s| s.info.group == group);
         (pace * here.map(Done::cost_left).sum::<f64>(), pace * left)
     }
@@ -109,7 +143,7 @@ impl Observer for Progress {
         self.task_start = Instant::now();
         let Display::Bar(bar) = &self.display else { return };
         let StageInfo { group, layer, .. } = task.stage;
-        let left = if task.index == 0 {
+        let left = if self.cost_here() <= 0.0 {
             String::new()
         } else {
             let (here, all) = self.left(group);

@@ -20,6 +20,9 @@ fn lock<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How the name of a temporary file ends.
+pub(crate) const SUFFIX: &str = ".partial";
+
 /// While this lives no signal that [`remove_on_signals`] heeds ends the process.
 pub(crate) fn uninterrupted() -> MutexGuard<'static, ()> {
     lock(&PUBLISHING)
@@ -91,7 +94,7 @@ impl Temporary {
     /// A file in `folder` whose name begins with `name` and ends with `.partial`.
     pub(crate) fn new(folder: &Path, name: &OsStr, content: Content) -> io::Result<Self> {
         let mut builder = tempfile::Builder::new();
-        builder.prefix(name).suffix(".partial");
+        builder.prefix(name).suffix(SUFFIX);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

@@ -84,7 +84,11 @@ impl Plan {
         lane.results()?.pop().ok_or(Error::Blocks { have: 0, want: 1 })
     }
 
-    fn check(&self, network: &Network, place: &Place, input: &CtTensor) -> Result<()> {
+    /// Whether a run on this input at this place can begin.
+    ///
+    /// # Errors
+    /// [`Error::OtherLayout`], [`Error::NoBootstrapper`], [`Error::MissingKeys`].
+    pub fn check(&self, network: &Network, place: &Place, input: &CtTensor) -> Result<()> {
         if input.layout() != network.layout() {
             let (have, want) = (Box::new(*input.layout()), Box::new(*network.layout()));
             return Err(Error::OtherLayout { have, want });

@@ -1,6 +1,7 @@
 //! The targets, one a file.
 
 mod calibration;
+mod checkpoint;
 mod ciphertext;
 mod config;
 mod evaluation_keys;
@@ -30,6 +31,7 @@ pub const TARGETS: &[(&str, Open)] = &[
     ("parameters", parameters::open),
     ("message", message::open),
     ("keyset", keyset::open),
+    ("checkpoint", checkpoint::open),
     ("config", config::open),
     ("tokenizer", tokenizer::open),
     ("weights", weights::open),

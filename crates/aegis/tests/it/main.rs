@@ -1,5 +1,6 @@
 //! Client and server apart: what travels between them, and what each refuses.
 
+mod checkpoint;
 mod minilm;
 
 use std::path::Path;

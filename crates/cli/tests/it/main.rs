@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod calibrate;
+mod checkpoints;
 mod client;
 mod outputs;
 mod rounding;
