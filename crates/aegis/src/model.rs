@@ -59,7 +59,7 @@ impl Model {
         &self.network
     }
 
-    /// A text made ready for encryption, checked with the plain twin: a text whose values leave the ranges that the
+    /// A text made ready for encryption, by itself or with others ([`Query::share`]), checked with the plain twin: a text whose values leave the ranges that the
     /// approximations were made for is refused, since its encrypted embedding would be noise.
     ///
     /// # Errors
