@@ -121,7 +121,7 @@ fn refuses_damage(ctx: &Context, sent: &[u8]) {
 }
 
 /// The whole of a large model at the preset that ships, on the device that only records: levels, scales, keys and
-/// shapes of every operation fit, with one ciphertext an activation and with two.
+/// shapes of every operation fit, with one ciphertext an activation and with two, for one text and for as many as share.
 #[test]
 fn a_model_of_full_size_runs_on_the_recorder() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -141,9 +141,14 @@ fn a_model_of_full_size_runs_on_the_recorder() {
             Client::generate(&ctx, Seed::new([3; 32]), server.request()).expect("a client and its keys");
         // Calibrated on the text itself, so that it is covered.
         let query = model.query(TEXT).expect("a query");
-        let x = client.encrypt(&model, &query, &Seed::new([4; 32])).expect("a ciphertext");
-        let y = server.evaluate(&Arc::new(keys), x, &mut ()).expect("an evaluation");
-        client.check(&query.shape, y.blocks()).expect("a result");
+        let shared = Query::share(&vec![query.clone(); padded / 16]);
+        assert_eq!(shared.len(), 1, "texts of {} tokens", query.shape.tokens());
+        let keys = Arc::new(keys);
+        for query in [&query, &shared[0].query] {
+            let x = client.encrypt(&model, query, &Seed::new([4; 32])).expect("a ciphertext");
+            let y = server.evaluate(&keys, x, &mut ()).expect("an evaluation");
+            client.check(&query.shape, y.blocks()).expect("a result");
+        }
     }
 }
 
