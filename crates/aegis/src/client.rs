@@ -70,24 +70,25 @@ impl Client {
         blocks.iter().try_for_each(|b| Error::check_keys("the result", b.key_id(), self.secret.id()))
     }
 
-    /// The unit-length embedding in an encrypted result. It is exact: see docs/security.md before others see it.
+    /// The unit-length embedding of each text in an encrypted result. They are exact: see docs/security.md before others
+    /// see them.
     ///
     /// # Errors
-    /// Those of [`Client::check`]; [`Error::Models`] where the copies of the embedding disagree.
-    pub fn decrypt(&self, shape: &QueryShape, blocks: &[Ciphertext]) -> Result<Vec<f64>> {
+    /// Those of [`Client::check`]; [`Error::Models`] where the copies of an embedding disagree.
+    pub fn decrypt(&self, shape: &QueryShape, blocks: &[Ciphertext]) -> Result<Vec<Vec<f64>>> {
         self.check(shape, blocks)?;
         let slots = |ct| Ok(self.secret.decrypt(&self.ctx, ct)?.iter().map(|v| v.re).collect());
         let slots: Vec<Vec<f64>> = blocks.iter().map(slots).collect::<Result<_>>()?;
         Ok(shape.finish(&slots)?)
     }
 
-    /// The embedding in a server's message, and what the message says in clear.
+    /// The embeddings in a server's message, and what the message says in clear.
     ///
     /// # Errors
     /// Those of [`message::decode`] and [`Client::decrypt`].
-    pub fn result(&self, bytes: &[u8]) -> Result<(Header, Vec<f64>)> {
+    pub fn result(&self, bytes: &[u8]) -> Result<(Header, Vec<Vec<f64>>)> {
         let (header, blocks) = message::decode(&self.ctx, bytes, Kind::Result)?;
-        let embedding = self.decrypt(&header.shape, &blocks)?;
-        Ok((header, embedding))
+        let embeddings = self.decrypt(&header.shape, &blocks)?;
+        Ok((header, embeddings))
     }
 }

@@ -2,7 +2,7 @@
 //! files, device and terminal.
 //!
 //! A [`Model`] is what both sides agree on. A [`Server`] plans it and says which keys it needs; a [`Client`] makes them,
-//! encrypts texts and decrypts embeddings. What they send each other is bytes ([`message`]), and nothing in those is
+//! encrypts texts, several short ones together ([`Query::share`](aegis_models::Query::share)), and decrypts embeddings. What they send each other is bytes ([`message`]), and nothing in those is
 //! trusted: whatever they are, reading them gives a value or an [`Error`] that one can match, in bounded memory.
 //! [`keyset`] is what a client notes about its keys. A run that takes long can be written down and gone on with
 //! ([`checkpoint`]).
@@ -32,8 +32,8 @@
 //!
 //! let query = client.query(&model, &model.query("the cat sat on the mat.")?, &Seed::from_os()?)?;
 //! let answer = server.answer(&Arc::new(keys), &query, &mut ())?;
-//! let (_, embedding) = client.result(&answer)?;
-//! # assert!(cosine(&embedding, &model.bert().embed_plain("the cat sat on the mat.")?)? > 0.999);
+//! let (_, embeddings) = client.result(&answer)?;
+//! # assert!(cosine(&embeddings[0], &model.bert().embed_plain("the cat sat on the mat.")?)? > 0.999);
 //! # Ok(()) }
 //! ```
 //!

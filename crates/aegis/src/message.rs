@@ -19,7 +19,8 @@ pub const MAGIC: [u8; 8] = *b"AEGISMSG";
 /// Largest message that need be read: 64 ciphertexts of the default preset are smaller.
 pub const MAX_BYTES: u64 = 1 << 30;
 
-const VERSION: u16 = 1;
+/// 2: the header holds the lengths of several texts.
+const VERSION: u16 = 2;
 const MAX_HEADER_BYTES: usize = 4096;
 /// Most ciphertexts of one message: a BERT-large takes 16 for a text of 512 tokens.
 const MAX_CIPHERTEXTS: usize = 64;
@@ -28,9 +29,9 @@ const MAX_CIPHERTEXTS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// From client to server: the embedded tokens of a text.
+    /// From client to server: the embedded tokens of the texts.
     Query,
-    /// From server to client: the pooled hidden state.
+    /// From server to client: the pooled hidden states.
     Result,
 }
 
@@ -43,14 +44,14 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What everybody may read. The number of tokens is public: the server needs it to mask padding.
+/// What everybody may read. The number of tokens of each text is public: the server needs it to mask padding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// Query or result.
     pub kind: Kind,
     /// SHA-256 of the model's weights: 64 lower-case hexadecimal digits.
     pub model: String,
-    /// Number of tokens and layout.
+    /// Numbers of tokens and layout.
     pub shape: QueryShape,
 }
 
@@ -243,8 +244,8 @@ mod tests {
             assert!(decode(&ctx, &changed, Kind::Query).is_err(), "byte {at}");
         }
         assert!(matches!(header(b"PK\x03\x04 and more", Kind::Query), Err(Error::NotAMessage)));
-        let newer = [&bytes[..8], &[2, 0], &bytes[10..]].concat();
-        assert!(matches!(header(&newer, Kind::Query), Err(Error::Version { have: 2, want: 1 })));
+        let newer = [&bytes[..8], &[3, 0], &bytes[10..]].concat();
+        assert!(matches!(header(&newer, Kind::Query), Err(Error::Version { have: 3, want: 2 })));
         assert!(matches!(
             header(&bytes, Kind::Result),
             Err(Error::OtherKind { have: Kind::Query, want: Kind::Result })
@@ -268,7 +269,12 @@ mod tests {
             ("\"ciphertexts\":1", "\"ciphertexts\":0", Trailing),
             ("\"ciphertexts\":1", "\"ciphertexts\":2", CutOff),
             ("\"ciphertexts\":1", "\"ciphertexts\":18446744073709551615", Ciphertexts),
-            ("\"tokens\":5", "\"tokens\":0", Shape),
+            ("\"tokens\":[5]", "\"tokens\":[0]", Shape),
+            ("\"tokens\":[5]", "\"tokens\":[]", Shape),
+            ("\"tokens\":[5]", "\"tokens\":[5,5]", Shape),
+            ("\"tokens\":[5]", "\"tokens\":5", Header),
+            ("\"stride\":16,\"tokens\":[5]", "\"stride\":0,\"tokens\":[5,5]", Shape),
+            ("\"stride\":16,\"tokens\":[5]", "\"stride\":9223372036854775808,\"tokens\":[5,5]", Shape),
             ("\"padded_tokens\":16", "\"padded_tokens\":18446744073709551615", Shape),
             ("\"slots\":256", "\"slots\":0", Shape),
             ("\"model\":\"", "\"model\":\"\\u001b[2J", Model),

@@ -76,7 +76,8 @@ impl Model {
         &self.calibration
     }
 
-    /// A text made ready for encryption, checked with the plain twin: a text that is longer than the calibration, or whose values leave the ranges that the
+    /// A text made ready for encryption, by itself or with others ([`Query::share`]), checked with the plain twin: a text
+    /// that is longer than the calibration, or whose values leave the ranges that the
     /// approximations were made for is refused, since its encrypted embedding would be noise.
     ///
     /// # Errors

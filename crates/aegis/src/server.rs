@@ -52,11 +52,13 @@ impl Server {
         &self.plan
     }
 
-    /// The encrypted input of a query, checked: number of ciphertexts, level and scale.
+    /// The encrypted input of a query, checked: shape, number of ciphertexts, level and scale.
     ///
     /// # Errors
-    /// [`Error::NotFresh`] for ciphertexts that were computed on; [`Error::Evaluation`] for another number of them.
+    /// [`Error::Models`] for a shape that no query has, [`Error::NotFresh`] for ciphertexts that were computed on;
+    /// [`Error::Evaluation`] for another number of them.
     pub fn input(&self, shape: &QueryShape, blocks: Vec<Ciphertext>) -> Result<CtTensor> {
+        shape.layout()?;
         let params = self.ctx.params();
         let fresh = params.fresh_level();
         if let Some(block) =

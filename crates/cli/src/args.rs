@@ -18,11 +18,11 @@ pub(crate) struct Aegis {
 pub(crate) enum Command {
     /// Client: makes a secret key and the evaluation keys a model needs
     Keygen(Keygen),
-    /// Client: tokenises, embeds and encrypts a text
+    /// Client: tokenises, embeds and encrypts a text, or several short ones together
     Encrypt(Encrypt),
     /// Server: runs the encrypted model; needs no secret
     Eval(Eval),
-    /// Client: decrypts a result to a sentence embedding
+    /// Client: decrypts a result to the embedding of each text, one a line
     Decrypt(Decrypt),
     /// All of it in one process: keys, encryption, evaluation, decryption
     Embed(Embed),
@@ -107,11 +107,12 @@ pub(crate) struct Encrypt {
     /// Model directory, with its calibration: a text that it does not cover is refused
     #[arg(long)]
     pub(crate) model: PathBuf,
-    /// The text; `-` reads all of standard input. A text written here stands in the system's list of processes and in the
+    /// The text; `-` reads all of standard input. May be given several times: short texts share the ciphertext, and the
+    /// server learns how many tokens each has. A text written here stands in the system's list of processes and in the
     /// shell's history: prefer `-` or --text-file for one that nobody is to see
     #[arg(long, required_unless_present = "text_file")]
-    pub(crate) text: Option<String>,
-    /// A file with the text
+    pub(crate) text: Vec<String>,
+    /// A file with one text a line
     #[arg(long, conflicts_with = "text")]
     pub(crate) text_file: Option<PathBuf>,
     /// Where the ciphertext goes; only an older query is replaced
@@ -182,8 +183,8 @@ pub(crate) struct Embed {
     /// Model directory
     #[arg(long)]
     pub(crate) model: PathBuf,
-    /// A text; may be given several times, the keys then serve all of them. `-` reads one from standard input: a text written
-    /// here stands in the system's list of processes and in the shell's history
+    /// A text; may be given several times: the keys then serve all of them, and short texts share a run. `-` reads one from
+    /// standard input: a text written here stands in the system's list of processes and in the shell's history
     #[arg(long, required_unless_present = "text_file")]
     pub(crate) text: Vec<String>,
     /// A file with one more text a line

@@ -7,7 +7,7 @@ use aegis::checkpoint::{Checkpoints, bytes_at_most, clear};
 use aegis::keyset::Keyset;
 use aegis::message::{self, Header, Kind};
 use aegis::{Client, Evaluation};
-use aegis_models::QueryShape;
+use aegis_models::{QueryShape, Shared};
 use aegis_nn::{CtTensor, MODEL};
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -86,10 +86,10 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
     ))
 }
 
-/// Encrypts one text.
+/// Encrypts texts that share one query.
 pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
     let out = Output::reserve(&args.out, Content::Query)?;
-    let text = text::one(args.text.as_deref(), args.text_file.as_deref())?;
+    let texts = text::many(&args.text, args.text_file.as_deref())?;
     let keyset = keys::read_description(&args.keys)?;
     let bert = session::load_model(&args.model)?;
     if keyset.model != bert.identity() {
@@ -105,11 +105,19 @@ pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
     if model.layout().tokens() != keyset.padded_tokens {
         return Err(input(format!("{} does not fit this model; make the keys again", keys::DESCRIPTION)));
     }
-    let query = session::query(&model, &text)?;
+    let shared = session::queries(&model, &texts)?;
+    let [Shared { query, .. }] = &shared[..] else {
+        let (queries, padded) = (shared.len(), keyset.padded_tokens);
+        return Err(input(format!(
+            "the texts take {queries} queries and a file holds one; encrypt them apart: with {padded} padded tokens a \
+             query holds up to {} texts, of at most 16 tokens each",
+            (padded / 16).max(1)
+        )));
+    };
     let ctx = session::context(params, args.run.threads)?;
     let secret = keys::read_secret(&ctx, &args.keys)?;
     keys::check_description(&keyset, &secret)?;
-    let message = Client::new(&ctx, secret).query(&model, &query, &keys::seed(args.seed)?)?;
+    let message = Client::new(&ctx, secret).query(&model, query, &keys::seed(args.seed)?)?;
     write_message(out, &message, &query.shape, args.run.json)
 }
 
@@ -189,7 +197,7 @@ fn evaluate_with_checkpoints(
     checkpoint::run(run, lane, &mut checkpoints, every, progress)
 }
 
-/// Decrypts a result to an embedding.
+/// Decrypts a result to the embedding of each text.
 pub(crate) fn decrypt(args: &Decrypt) -> Result<()> {
     let keyset = keys::read_description(&args.keys)?;
     let bytes = files::read(&args.input, message::MAX_BYTES)?;
@@ -202,13 +210,17 @@ pub(crate) fn decrypt(args: &Decrypt) -> Result<()> {
         return Err(input("it is the result of another model or of other keys").context(cannot()));
     }
     let client = Client::new(&ctx, secret);
-    let embedding = client.decrypt(&header.shape, &blocks).with_context(cannot)?;
-    let embedding = session::rounded(embedding, args.rounding)?;
-    if args.run.json {
-        return output::line(&json!({ "tokens": header.shape.tokens(), "embedding": embedding }).to_string());
+    let embeddings = client.decrypt(&header.shape, &blocks).with_context(cannot)?;
+    let rounded = embeddings.into_iter().map(|embedding| session::rounded(embedding, args.rounding));
+    let embeddings = rounded.collect::<Result<Vec<_>>>()?;
+    for (tokens, embedding) in header.shape.lengths().iter().zip(&embeddings) {
+        if args.run.json {
+            output::line(&json!({ "tokens": tokens, "embedding": embedding }).to_string())?;
+        } else {
+            output::line(&output::numbers(embedding))?;
+        }
     }
-    let shown: Vec<String> = embedding.iter().map(|v| format!("{v:.6}")).collect();
-    output::line(&shown.join(" "))
+    Ok(())
 }
 
 fn write_message(out: Output, bytes: &[u8], shape: &QueryShape, json: bool) -> Result<()> {
@@ -218,6 +230,7 @@ fn write_message(out: Output, bytes: &[u8], shape: &QueryShape, json: bool) -> R
     if json {
         let line = json!({
             "path": path,
+            "texts": shape.lengths().len(),
             "tokens": shape.tokens(),
             "padded_tokens": shape.padded_tokens(),
             "ciphertexts": shape.layout()?.blocks(MODEL),
@@ -227,9 +240,9 @@ fn write_message(out: Output, bytes: &[u8], shape: &QueryShape, json: bool) -> R
         return output::line(&line.to_string());
     }
     output::line(&format!(
-        "{}: {} tokens, {:.1} MiB",
+        "{}: texts of {} tokens, {:.1} MiB",
         path.display(),
-        shape.tokens(),
+        shape.lengths().iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
         size as f64 / (1 << 20) as f64
     ))
 }

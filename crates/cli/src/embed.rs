@@ -1,5 +1,6 @@
 //! Client and server in one process: `embed`, and the demonstration built on it.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,7 +8,7 @@ use std::time::Instant;
 use aegis::message::{self, Header, Kind};
 use aegis::{Client, Model, Server};
 use aegis_ckks::{Context, EvaluationKeys, Params, Seed};
-use aegis_models::{Bert, Query};
+use aegis_models::{Bert, Shared};
 use aegis_nn::largest;
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
@@ -41,6 +42,8 @@ struct Report {
     /// What `cosine` must reach.
     #[serde(skip)]
     min_cosine: f64,
+    /// Texts that shared the run; what follows but the number of tokens and the embedding is theirs together.
+    texts: usize,
     /// Encryption, evaluation and decryption.
     seconds: f64,
     /// Making the keys, once for all texts.
@@ -99,7 +102,7 @@ impl Report {
 struct Prepared {
     params: Params,
     model: Model,
-    queries: Vec<Query>,
+    queries: Vec<Shared>,
 }
 
 impl Prepared {
@@ -107,17 +110,9 @@ impl Prepared {
         let params = presets::find(preset)?;
         let lengths = texts.iter().map(|text| token_count(bert, text)).collect::<Result<Vec<_>>>()?;
         let model = session::model(&params, bert, lengths.into_iter().max().unwrap_or(1))?;
-        let query = |text: &String| session::query(&model, text).with_context(|| shortened(text));
-        let queries = texts.iter().map(query).collect::<Result<Vec<_>>>()?;
+        let queries = session::queries(&model, texts)?;
         Ok(Self { params, model, queries })
     }
-}
-
-/// Enough of a text to find it among others, without what a terminal would act on.
-fn shortened(text: &str) -> String {
-    const MAX_CHARS: usize = 40;
-    let start: String = text.chars().take(MAX_CHARS).filter(|c| !c.is_control()).collect();
-    if text.chars().nth(MAX_CHARS).is_some() { format!("\"{start}...\"") } else { format!("\"{start}\"") }
 }
 
 /// Client and server in one process.
@@ -133,7 +128,7 @@ struct Local {
 
 impl Local {
     /// Makes keys for prepared texts, which come back.
-    fn new(prepared: Prepared, threads: Option<NonZeroUsize>, seed: Seed) -> Result<(Self, Vec<Query>)> {
+    fn new(prepared: Prepared, threads: Option<NonZeroUsize>, seed: Seed) -> Result<(Self, Vec<Shared>)> {
         let start = Instant::now();
         let Prepared { params, model, queries } = prepared;
         let ctx = session::context(params, threads)?;
@@ -147,10 +142,17 @@ impl Local {
         Ok((Self { ctx, client, server, evaluation_keys, seed, threads, keygen_seconds }, queries))
     }
 
-    /// Embeds one text under encryption; `check` is the text, to compare with the plain model.
-    fn embed(&self, query: &Query, rounding: Rounding, check: Option<&str>) -> Result<Report> {
+    /// Embeds texts that share a query under encryption, and compares each with the plain model where they are to be
+    /// checked. `texts` are all texts.
+    fn embed(
+        &self,
+        shared: &Shared,
+        rounding: Rounding,
+        check: bool,
+        texts: &[String],
+    ) -> Result<Vec<Report>> {
         let start = Instant::now();
-        let model = self.server.model();
+        let (model, query) = (self.server.model(), &shared.query);
         let encrypted = self.client.encrypt(model, query, &self.seed)?;
         let mut progress = Progress::new(self.server.plan().stages());
         let result = self
@@ -161,17 +163,18 @@ impl Local {
         let identity = model.bert().identity().to_owned();
         let header = Header { kind: Kind::Result, model: identity, shape: query.shape.clone() };
         let message = message::encode(&self.ctx, &header, blocks)?;
-        let embedding = session::rounded(self.client.decrypt(&query.shape, blocks)?, rounding)?;
+        let embeddings = self.client.decrypt(&query.shape, blocks)?;
         let seconds = start.elapsed().as_secs_f64();
         let params = self.ctx.params();
-        let mut report = Report {
+        let of_text = |tokens, embedding| Report {
             cosine: None,
             max_abs_error: None,
             round_bits: rounding.bits,
             min_cosine: MIN_COSINE,
+            texts: query.shape.lengths().len(),
             seconds,
             keygen_seconds: self.keygen_seconds,
-            tokens: query.shape.tokens(),
+            tokens,
             padded_tokens: query.shape.padded_tokens(),
             bootstraps: stages.iter().map(|row| row.bootstraps).sum(),
             rotations: stages.iter().map(|row| row.rotations).sum(),
@@ -188,12 +191,17 @@ impl Local {
             key_bytes: self.evaluation_keys.bytes(),
             out_of_range: None,
             embedding,
-            stages,
+            stages: stages.clone(),
         };
-        if let Some(text) = check {
-            report.compare(&model.bert().embed_plain(text)?, rounding)?;
+        let mut reports = vec![];
+        for ((&text, &tokens), embedding) in shared.texts.iter().zip(query.shape.lengths()).zip(embeddings) {
+            let mut report = of_text(tokens, session::rounded(embedding, rounding)?);
+            if check {
+                report.compare(&model.bert().embed_plain(&texts[text])?, rounding)?;
+            }
+            reports.push(report);
         }
-        Ok(report)
+        Ok(reports)
     }
 }
 
@@ -207,18 +215,27 @@ pub(crate) fn embed(args: &Embed) -> Result<()> {
     let texts = text::many(&args.text, args.text_file.as_deref())?;
     let prepared = Prepared::new(&args.preset, &session::load_model(&args.model)?, &texts)?;
     let (local, queries) = Local::new(prepared, args.run.threads, keys::seed(args.seed)?)?;
-    let mut verdict = Ok(());
-    for (text, query) in texts.iter().zip(&queries) {
-        let report = local.embed(query, args.rounding, args.check.then_some(text))?;
-        if args.run.json {
-            output::line(&serde_json::to_string(&report)?)?;
-        } else {
-            output::line(&summary(&report))?;
-            let shown: Vec<String> = report.embedding.iter().map(|v| format!("{v:.6}")).collect();
-            output::line(&shown.join(" "))?;
+    let (mut verdict, mut seconds) = (Ok(()), 0.0);
+    // Reports of texts whose turn has not come: one before them is in a later run.
+    let (mut waiting, mut next) = (BTreeMap::new(), 0);
+    for shared in &queries {
+        let reports = local.embed(shared, args.rounding, args.check, &texts)?;
+        seconds += reports.first().map_or(0.0, |report| report.seconds);
+        waiting.extend(shared.texts.iter().copied().zip(reports));
+        while let Some(report) = waiting.remove(&next) {
+            next += 1;
+            if args.run.json {
+                output::line(&serde_json::to_string(&report)?)?;
+            } else {
+                output::line(&summary(&report))?;
+                output::line(&output::numbers(&report.embedding))?;
+            }
+            verdict = verdict.and(report.verdict());
         }
-        verdict = verdict.and(report.verdict());
     }
+    let (texts, runs) = (texts.len(), queries.len());
+    let per_minute = 60.0 * texts as f64 / seconds;
+    output::note(&format!("texts {texts}, runs {runs}, {seconds:.1} s: {per_minute:.2} texts a minute"));
     verdict
 }
 
@@ -236,7 +253,8 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     output::line(&format!("sentence: {text} ({} tokens)", token_count(&bert, &text)?))?;
     let (local, queries) = Local::new(prepared, args.threads, keys::seed(args.seed)?)?;
     let [query] = &queries[..] else { bail!("one text gives one query") };
-    let report = local.embed(query, Rounding { bits: None }, Some(&text))?;
+    let reports = local.embed(query, Rounding { bits: None }, true, std::slice::from_ref(&text))?;
+    let [report] = &reports[..] else { bail!("one text gives one embedding") };
     output::line(&table(&report.stages))?;
     output::line("")?;
     let encrypted_ranking = aegis_models::rank(&report.embedding, &documents)?;
@@ -249,7 +267,7 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     let same = order(&encrypted_ranking) == order(&plain_ranking);
     output::line(if same { "the rankings agree" } else { "THE RANKINGS DIFFER" })?;
     output::line("")?;
-    output::line(&summary(&report))?;
+    output::line(&summary(report))?;
     if !same {
         bail!("the encrypted ranking differs from the plain one");
     }
@@ -263,6 +281,7 @@ fn summary(r: &Report) -> String {
         ("cosine with the plain model", or_unknown(r.cosine.map(|c| format!("{c:.6}")))),
         ("largest error", or_unknown(r.max_abs_error.map(|e| format!("{e:.2e}")))),
         ("tokens, padded", format!("{}, {}", r.tokens, r.padded_tokens)),
+        ("texts that shared the run", r.texts.to_string()),
         ("bootstraps", r.bootstraps.to_string()),
         ("seconds, of them keys before", format!("{:.1}, {:.1}", r.seconds, r.keygen_seconds)),
         ("peak memory", or_unknown(r.peak_rss_bytes.map(|b| format!("{:.2} GiB", gib(b))))),
@@ -290,6 +309,7 @@ mod tests {
             max_abs_error: cosine.map(|_| 1e-3),
             round_bits: None,
             min_cosine: MIN_COSINE,
+            texts: 1,
             seconds: 1.0,
             keygen_seconds: 1.0,
             tokens: 3,
@@ -320,6 +340,7 @@ mod tests {
         for name in [
             "cosine",
             "max_abs_error",
+            "texts",
             "seconds",
             "tokens",
             "padded_tokens",

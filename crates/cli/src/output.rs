@@ -9,6 +9,11 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// The components of an embedding, for people.
+pub(crate) fn numbers(embedding: &[f64]) -> String {
+    embedding.iter().map(|v| format!("{v:.6}")).collect::<Vec<_>>().join(" ")
+}
+
 /// Prints one line. A closed pipe is an error, not a panic.
 pub(crate) fn line(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();

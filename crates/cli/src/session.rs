@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aegis::{Model, Server};
 use aegis_ckks::{Context, Params};
 use aegis_cpu::Cpu;
-use aegis_models::{Bert, Query};
+use aegis_models::{Bert, Query, Shared};
 use aegis_nn::Layout;
 use anyhow::{Context as _, Result};
 
@@ -53,9 +53,15 @@ pub(crate) fn model_with(bert: &Arc<Bert>, layout: Layout) -> Result<Model> {
     Model::with_layout(Arc::clone(bert), layout).context("the model cannot be evaluated under encryption")
 }
 
-/// The client's first step: a text made ready for encryption, or refused.
-pub(crate) fn query(model: &Model, text: &str) -> Result<Query> {
-    model.query(text).context("the text cannot be embedded under encryption")
+/// The client's first step: texts made ready for encryption in as few queries as possible, or refused. A refused one is
+/// named by its number: others may read what is printed.
+pub(crate) fn queries(model: &Model, texts: &[String]) -> Result<Vec<Shared>> {
+    let query = |(i, text): (usize, &String)| {
+        let cannot = || format!("text {} cannot be embedded under encryption", i + 1);
+        model.query(text).with_context(cannot)
+    };
+    let queries = texts.iter().enumerate().map(query).collect::<Result<Vec<_>>>()?;
+    Ok(Query::share(&queries))
 }
 
 /// The server's first step.
@@ -64,7 +70,7 @@ pub(crate) fn server(ctx: &Context, model: Model) -> Result<Server> {
         .with_context(|| format!("preset {} does not carry this model", ctx.params().name()))
 }
 
-/// The embedding as others may see it, where that was asked for.
+/// An embedding as others may see it, where that was asked for.
 pub(crate) fn rounded(embedding: Vec<f64>, rounding: Rounding) -> Result<Vec<f64>> {
     match rounding.bits {
         Some(bits) => Ok(aegis_models::round(&embedding, bits)?),

@@ -6,6 +6,7 @@ mod config;
 mod embeddings;
 mod encoder;
 mod query;
+mod share;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ pub use calibration::{CALIBRATION_FILE, Calibration, calibration_file, is_calibr
 pub use config::Config;
 pub use embeddings::Embeddings;
 pub use query::{Query, QueryShape};
+pub use share::Shared;
 
 use crate::error::Result;
 use crate::hf::files;

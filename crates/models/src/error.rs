@@ -213,10 +213,10 @@ pub enum Error {
     DamagedShape(QueryShape),
     /// A query of another model, or longer than any text that this one takes.
     #[error(
-        "the query has {} tokens, {} when padded, width {}, {} heads and {} intermediate features; this model has \
+        "the query has texts of {:?} tokens, {} when padded, width {}, {} heads and {} intermediate features; this model has \
          {positions} positions, width {width}, {heads} heads and {intermediate} intermediate features; encrypt the text \
          with this model",
-        .have.tokens(), .have.padded_tokens(), .have.width(), .have.heads(), .have.intermediate()
+        .have.lengths(), .have.padded_tokens(), .have.width(), .have.heads(), .have.intermediate()
     )]
     OtherShape {
         /// The shape of the query.

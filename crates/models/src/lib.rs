@@ -6,8 +6,8 @@
 //! the weights) it becomes a [`Network`](aegis_nn::Network) that runs on ciphertexts. Three parties, three
 //! calls:
 //!
-//! - the client calls [`Bert::query`], encrypts the slots, and sends them with the [`QueryShape`], which says
-//!   how many tokens the text has and nothing else about it;
+//! - the client calls [`Bert::query`], for several texts also [`Query::share`], encrypts the slots, and sends them
+//!   with the [`QueryShape`], which says how many tokens each text has and nothing else about it;
 //! - the server calls [`Bert::network`] and runs it on the ciphertexts; it needs neither tokenizer nor key;
 //! - the client decrypts and calls [`QueryShape::finish`], which needs no model.
 //!
@@ -32,9 +32,10 @@
 //!
 //! // Server: `network.run(...)` on ciphertexts. Here its plain twin, which computes the same without noise.
 //! let network = bert.network(&layout, &bert.calibration()?)?;
-//! let (embedding, outside) = bert.embed_approximated(&network, &query)?;
-//! assert!(outside.is_empty(), "the text is covered by the calibration");
-//! assert!(cosine(&embedding, &bert.embed_plain("The cat sat on the mat.")?)? > 0.999);
+//! for (embedding, outside) in bert.embed_approximated(&network, &query)? {
+//!     assert!(outside.is_empty(), "the text is covered by the calibration");
+//!     assert!(cosine(&embedding, &bert.embed_plain("The cat sat on the mat.")?)? > 0.999);
+//! }
 //! # Ok(()) }
 //! ```
 //!
@@ -61,7 +62,7 @@ mod hf;
 
 pub use aegis_nn::ErrorKind;
 pub use bert::{
-    Bert, CALIBRATION_FILE, Calibration, Config, Embeddings, Query, QueryShape, calibration_file,
+    Bert, CALIBRATION_FILE, Calibration, Config, Embeddings, Query, QueryShape, Shared, calibration_file,
     is_calibration,
 };
 pub use embedding::{MAX_ROUND_BITS, cosine, normalize, rank, round};

@@ -44,8 +44,19 @@ impl Target for Message {
         let (header, blocks) = message::decode(&self.ctx, &self.query, Kind::Query).expect("undamaged");
         let result = Header { kind: Kind::Result, ..header.clone() };
         let twice = [&blocks[..], &blocks].concat();
+        let shape = serde_json::to_string(&header.shape).expect("JSON");
+        let alone = format!("\"stride\":16,\"tokens\":[{}]", header.shape.tokens());
+        let shape = shape.replace(&alone, "\"stride\":4,\"tokens\":[4,1,3]");
+        let shared = Header { shape: serde_json::from_str(&shape).expect("a shape"), ..result.clone() };
+        assert_eq!(shared.shape.lengths(), [4, 1, 3]);
         let encode = |header, blocks| message::encode(&self.ctx, header, blocks).expect("a message");
-        vec![self.query.clone(), encode(&result, &blocks), encode(&header, &twice), encode(&header, &[])]
+        vec![
+            self.query.clone(),
+            encode(&result, &blocks),
+            encode(&shared, &blocks),
+            encode(&header, &twice),
+            encode(&header, &[]),
+        ]
     }
 
     fn run(&self, input: &[u8]) -> Outcome {

@@ -12,17 +12,23 @@ use aegis_ckks::{
     Ciphertext, Context, EvaluationKeys, Evaluator, KeyPurpose, KeyRequest, N16_B13_S40, Params, Seed,
     insecure_bootstrap_spec,
 };
-use aegis_models::{Bert, CALIBRATION_FILE, calibration_file, cosine};
+use aegis_models::{Bert, CALIBRATION_FILE, Query, Shared, calibration_file, cosine};
 use aegis_testing::{TinyBert, on_cpu};
 
 const TEXT: &str = "the cat sat on the mat.";
+/// What small models are calibrated on.
+const TEXTS: [&str; 5] =
+    [TEXT, "a dog ran on the road.", "cat", "the dogs sat. the cats ran.", "a mat on the road"];
 
 /// A small model with its calibration, written to a folder and read back.
 fn tiny(dir: &Path) -> Arc<Bert> {
-    TinyBert::default().write(dir).expect("a writable folder");
+    made(&TinyBert::default(), dir)
+}
+
+fn made(model: &TinyBert, dir: &Path) -> Arc<Bert> {
+    model.write(dir).expect("a writable folder");
     let bert = Bert::load(dir).expect("a model");
-    let texts = [TEXT, "a dog ran on the road.", "cat", "the dogs sat. the cats ran."];
-    let tokens: Vec<_> = texts.iter().map(|t| bert.tokenize(t).expect("tokens")).collect();
+    let tokens: Vec<_> = TEXTS.iter().map(|t| bert.tokenize(t).expect("tokens")).collect();
     let constants = bert.calibrate("test", &tokens).expect("constants");
     let file = calibration_file(&constants, bert.identity()).expect("a file");
     std::fs::write(dir.join(CALIBRATION_FILE), file).expect("a writable folder");
@@ -30,7 +36,11 @@ fn tiny(dir: &Path) -> Arc<Bert> {
 }
 
 fn small_ring(threads: usize) -> Context {
-    on_cpu(Params::insecure(insecure_bootstrap_spec(9)).expect("a ring"), threads)
+    ring(9, threads)
+}
+
+fn ring(log_n: u32, threads: usize) -> Context {
+    on_cpu(Params::insecure(insecure_bootstrap_spec(log_n)).expect("a ring"), threads)
 }
 
 /// Everything between client and server as bytes: the embedding is the plain model's, the result does not depend on the
@@ -62,12 +72,39 @@ fn round_trip(bert: &Arc<Bert>, threads: usize) -> Vec<u8> {
     let again = server.answer(&keys, &back, &mut ());
     assert!(matches!(again, Err(Error::OtherKind { have: Kind::Result, .. })), "a result is no query");
 
-    let (header, embedding) = client.result(&back).expect("an embedding");
-    assert_eq!(header.shape, query.shape);
+    let (header, embeddings) = client.result(&back).expect("an embedding");
+    assert_eq!((&header.shape, embeddings.len()), (&query.shape, 1));
     let plain = bert.embed_plain(TEXT).expect("an embedding");
-    let cosine = cosine(&embedding, &plain).expect("two embeddings");
+    let cosine = cosine(&embeddings[0], &plain).expect("two embeddings");
     assert!(cosine > 0.999, "cosine {cosine}");
     back
+}
+
+/// Five texts of up to 16 tokens in two queries, with one set of keys: each embedding is the plain model's.
+#[test]
+fn short_texts_share_a_query() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bert = made(&TinyBert { positions: 64, ..TinyBert::default() }, dir.path());
+    let ctx = ring(10, 2);
+    let model = Model::new(Arc::clone(&bert), ctx.params().slots(), 64).expect("a model");
+    let server = Server::new(&ctx, model.clone()).expect("a server");
+    let (client, keys) =
+        Client::generate(&ctx, Seed::new([3; 32]), server.request()).expect("a client and its keys");
+    let keys = Arc::new(keys);
+    let queries = TEXTS.map(|text| model.query(text).expect("a query"));
+    let shared = Query::share(&queries);
+    assert_eq!(shared.iter().map(|s| s.texts.clone()).collect::<Vec<_>>(), [vec![0, 1, 2, 3], vec![4]]);
+    for Shared { texts, query } in shared {
+        let sent = client.query(&model, &query, &Seed::new([4; 32])).expect("a message");
+        let back = server.answer(&keys, &sent, &mut ()).expect("an evaluation");
+        let (header, embeddings) = client.result(&back).expect("embeddings");
+        assert_eq!((&header.shape, embeddings.len()), (&query.shape, texts.len()));
+        for (text, embedding) in texts.iter().zip(&embeddings) {
+            let plain = bert.embed_plain(TEXTS[*text]).expect("an embedding");
+            let cosine = cosine(embedding, &plain).expect("two embeddings");
+            assert!(cosine > 0.999, "{}: cosine {cosine}", TEXTS[*text]);
+        }
+    }
 }
 
 fn refuses_damage(ctx: &Context, sent: &[u8]) {
@@ -85,7 +122,7 @@ fn refuses_damage(ctx: &Context, sent: &[u8]) {
 }
 
 /// The whole of a large model at the preset that ships, on the device that only records: levels, scales, keys and
-/// shapes of every operation fit, with one ciphertext an activation and with two.
+/// shapes of every operation fit, with one ciphertext an activation and with two, for one text and for as many as share.
 #[test]
 fn a_model_of_full_size_runs_on_the_recorder() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -105,9 +142,14 @@ fn a_model_of_full_size_runs_on_the_recorder() {
             Client::generate(&ctx, Seed::new([3; 32]), server.request()).expect("a client and its keys");
         // Calibrated on the text itself, so that it is covered.
         let query = model.query(TEXT).expect("a query");
-        let x = client.encrypt(&model, &query, &Seed::new([4; 32])).expect("a ciphertext");
-        let y = server.evaluate(&Arc::new(keys), x, &mut ()).expect("an evaluation");
-        client.check(&query.shape, y.blocks()).expect("a result");
+        let shared = Query::share(&vec![query.clone(); padded / 16]);
+        assert_eq!(shared.len(), 1, "texts of {} tokens", query.shape.tokens());
+        let keys = Arc::new(keys);
+        for query in [&query, &shared[0].query] {
+            let x = client.encrypt(&model, query, &Seed::new([4; 32])).expect("a ciphertext");
+            let y = server.evaluate(&keys, x, &mut ()).expect("an evaluation");
+            client.check(&query.shape, y.blocks()).expect("a result");
+        }
     }
 }
 
@@ -151,12 +193,12 @@ fn keys_queries_and_results_of_others_are_refused() {
     let refused = each(&|b| ev.reinterpret(b, 2.0 * b.scale()));
     assert!(matches!(refused, Err(Error::NotFresh { .. })), "{refused:?}");
     let longer = serde_json::to_string(&query.shape).expect("a shape");
-    let longer = longer.replace(&format!("\"tokens\":{}", query.shape.tokens()), "\"tokens\":17");
+    let longer = longer.replace(&format!("\"tokens\":[{}]", query.shape.tokens()), "\"tokens\":[17]");
     let longer = serde_json::from_str(&longer).expect("a shape");
-    for (shape, blocks) in [(&query.shape, vec![]), (&longer, blocks())] {
-        let refused = server.input(shape, blocks).map(drop);
-        assert!(matches!(refused, Err(Error::Evaluation(_))), "{refused:?}");
-    }
+    let refused = server.input(&query.shape, vec![]).map(drop);
+    assert!(matches!(refused, Err(Error::Evaluation(_))), "{refused:?}");
+    let refused = server.input(&longer, blocks()).map(drop);
+    assert!(matches!(refused, Err(Error::Models(_))), "{refused:?}");
 
     client.check(&query.shape, &blocks()).expect("of these keys and this shape");
     let refused = stranger.check(&query.shape, &blocks());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use aegis::keyset::Keyset;
 use aegis::message::{self, Header, Kind};
 use aegis_ckks::{Context, KeyGenerator, N14_L6_S40, Params, SecretKey, Seed};
-use aegis_models::{Bert, CALIBRATION_FILE, Query, calibration_file};
+use aegis_models::{Bert, CALIBRATION_FILE, Query, QueryShape, calibration_file};
 use aegis_nn::{MODEL, Shape, Tensor};
 use aegis_testing::{TinyBert, on_cpu};
 use tempfile::{TempDir, tempdir};
@@ -16,6 +16,7 @@ pub(crate) const TEXT: &str = "the cat sat on the mat.";
 /// One that a calibration on [`NARROW`] alone does not.
 pub(crate) const OUTSIDE: &str = "the [MASK] sat";
 pub(crate) const NARROW: &str = "cat";
+const TEXTS: [&str; 4] = [TEXT, "a dog ran", "cat", "the dogs sat."];
 
 pub(crate) struct Client {
     dir: TempDir,
@@ -27,7 +28,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new() -> Self {
         let dir = tempdir().expect("a folder");
-        let bert = calibrated(&dir.path().join("model"), &[TEXT, "a dog ran", "cat", "the dogs sat."]);
+        let bert = calibrated(&TinyBert::default(), &dir.path().join("model"), &TEXTS);
         let ctx = on_cpu(Params::try_from(N14_L6_S40).expect("a preset"), 1);
         let secret = KeyGenerator::new(&ctx, Seed::new([1; 32])).secret_key();
         let client = Self { dir, bert, ctx, secret };
@@ -56,8 +57,60 @@ impl Client {
     /// The same weights with a calibration that covers hardly any text.
     pub(crate) fn narrow_model(&self) -> PathBuf {
         let path = self.path("narrow");
-        calibrated(&path, &[NARROW]);
+        calibrated(&TinyBert::default(), &path, &[NARROW]);
         path
+    }
+
+    /// A model whose queries have room for four short texts.
+    pub(crate) fn long_model(&self) -> PathBuf {
+        let path = self.path("long");
+        if !path.exists() {
+            calibrated(&TinyBert { positions: 64, ..TinyBert::default() }, &path, &TEXTS);
+        }
+        path
+    }
+
+    /// The secret key, described as one of keys for [`Self::long_model`].
+    pub(crate) fn long_keys(&self) -> PathBuf {
+        let path = self.path("long-keys");
+        fs::create_dir(&path).expect("writable");
+        fs::copy(self.keys().join("secret.key"), path.join("secret.key")).expect("writable");
+        let bert = Bert::load(self.long_model()).expect("a model");
+        let (key_id, model) = (self.secret.id().to_string(), bert.identity().to_owned());
+        let keyset = Keyset { key_id, preset: N14_L6_S40.name.into(), model, padded_tokens: 64 };
+        fs::write(path.join("keyset.json"), keyset.to_bytes()).expect("writable");
+        path
+    }
+
+    /// Writes the result that a faultless server would send for short texts, and gives their embeddings.
+    pub(crate) fn shared_result(&self, path: &Path, texts: &[&str]) -> Vec<Vec<f64>> {
+        let bert = Bert::load(self.long_model()).expect("a model");
+        let layout = bert.layout(self.ctx.params().slots(), 64).expect("a layout");
+        let queries: Vec<_> = texts.iter().map(|t| bert.query(&layout, t).expect("a query")).collect();
+        let shape = Query::share(&queries).remove(0).query.shape;
+        let embeddings: Vec<_> =
+            texts.iter().map(|text| bert.embed_plain(text).expect("an embedding")).collect();
+        // Pooling leaves the sum of the next sixteen rows in each, around the end.
+        let window = |text: usize, row: usize| {
+            let first = 16 * text;
+            let tokens = first..first + shape.lengths()[text];
+            (row..row + 16).filter(|t| tokens.contains(&(t % 64))).count() as f64 / tokens.len() as f64
+        };
+        let sums = Tensor::from_fn(64, embeddings[0].len(), |row, c| {
+            embeddings.iter().enumerate().map(|(text, e)| window(text, row) * e[c]).sum()
+        });
+        self.write_result(path, &bert, shape, &sums);
+        embeddings
+    }
+
+    fn write_result(&self, path: &Path, bert: &Bert, shape: QueryShape, rows: &Tensor) {
+        let (level, seed) = (self.ctx.params().fresh_level(), Seed::new([2; 32]));
+        let all_rows = Shape::one(&shape.layout().expect("a layout"), MODEL, rows.rows());
+        let y =
+            aegis_nn::encrypt(&self.ctx, &self.secret, all_rows, rows, level, &seed).expect("a ciphertext");
+        let header = Header { kind: Kind::Result, model: bert.identity().to_owned(), shape };
+        let bytes = message::encode(&self.ctx, &header, y.blocks()).expect("a message");
+        fs::write(path, bytes).expect("writable");
     }
 
     /// Writes the result that a faultless server would send for [`TEXT`], and gives its embedding.
@@ -66,21 +119,15 @@ impl Client {
         let Query { shape, .. } = self.bert.query(&layout, TEXT).expect("a query");
         let embedding = self.bert.embed_plain(TEXT).expect("an embedding");
         let copies = Tensor::from_fn(layout.tokens(), embedding.len(), |_, c| embedding[c]);
-        let (level, seed) = (self.ctx.params().fresh_level(), Seed::new([2; 32]));
-        let copies_of = Shape::one(&layout, MODEL, layout.tokens());
-        let y = aegis_nn::encrypt(&self.ctx, &self.secret, copies_of, &copies, level, &seed)
-            .expect("a ciphertext");
-        let header = Header { kind: Kind::Result, model: self.bert.identity().to_owned(), shape };
-        let bytes = message::encode(&self.ctx, &header, y.blocks()).expect("a message");
-        fs::write(path, bytes).expect("writable");
+        self.write_result(path, &self.bert, shape, &copies);
         embedding
     }
 }
 
 /// The small model in a folder, with a calibration on these texts.
-fn calibrated(dir: &Path, texts: &[&str]) -> Bert {
+fn calibrated(model: &TinyBert, dir: &Path, texts: &[&str]) -> Bert {
     fs::create_dir(dir).expect("writable");
-    TinyBert::default().write(dir).expect("writable");
+    model.write(dir).expect("writable");
     let bert = Bert::load(dir).expect("a model");
     let tokens: Vec<_> = texts.iter().map(|t| bert.tokenize(t).expect("tokens")).collect();
     let mut calibration = bert.calibrate("test", &tokens).expect("constants");

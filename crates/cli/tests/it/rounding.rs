@@ -36,6 +36,27 @@ fn a_rounded_embedding_is_what_decrypt_prints() {
     assert!(values.into_iter().all(|v| (4.0 * v).fract() == 0.0), "{shown}");
 }
 
+/// Each embedding of a shared result stands on a line of its own, in the order of the texts.
+#[test]
+fn every_text_of_a_result_is_decrypted() {
+    let client = Client::new();
+    let (keys, result) = (client.long_keys(), client.path("result.ct"));
+    let expected = client.shared_result(&result, &["cat", "the dogs sat.", "a dog ran"]);
+    let decrypt = ["decrypt", "--keys", text(&keys), "--in", text(&result)];
+    let output = aegis(&[&decrypt[..], &["--json"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).expect("UTF-8");
+    let reports: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(reports.iter().map(|r| &r["tokens"]).collect::<Vec<_>>(), [3, 7, 5]);
+    for (report, expected) in reports.iter().zip(&expected) {
+        let got: Vec<f64> = serde_json::from_value(report["embedding"].clone()).expect("numbers");
+        assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-4), "{got:?}, not {expected:?}");
+    }
+    let shown = String::from_utf8(aegis(&[&decrypt[..], &["--round", "4"]].concat()).stdout).expect("UTF-8");
+    assert_eq!(shown.lines().count(), 3, "{shown}");
+}
+
 #[test]
 fn rounding_that_would_do_nothing_is_refused() {
     for bits in ["0", "11", "53", "-1", "x"] {

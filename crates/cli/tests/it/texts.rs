@@ -77,6 +77,36 @@ fn a_text_need_not_stand_on_the_command_line() {
     assert!(help.contains("list of processes"), "{help}");
 }
 
+/// Short texts share a query; more than one holds are refused before anything is encrypted.
+#[test]
+fn several_texts_are_encrypted_together() {
+    let client = Client::new();
+    let (keys, model, out, file) =
+        (client.long_keys(), client.long_model(), client.path("query.ct"), client.path("texts"));
+    let encrypt =
+        ["encrypt", "--keys", text(&keys), "--model", text(&model), "--out", text(&out), "--seed", "1"];
+    let with_file = [&encrypt[..], &["--text-file", text(&file), "--json"]].concat();
+    fs::write(&file, "cat\nthe dogs sat.\r\na dog ran\n").expect("writable");
+    let output = aegis(&with_file);
+    let expected = sha256(&output);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (&report["texts"], &report["tokens"], &report["ciphertexts"]),
+        (&3.into(), &15.into(), &1.into())
+    );
+    let texts = ["--text", "cat", "--text", "the dogs sat.", "--text", "a dog ran"];
+    assert_eq!(sha256(&aegis(&[&encrypt[..], &texts, &["--json"]].concat())), expected);
+    let shown = String::from_utf8(aegis(&[&encrypt[..], &texts].concat()).stdout).expect("UTF-8");
+    assert!(shown.contains("texts of 3, 7, 5 tokens"), "{shown}");
+
+    fs::remove_file(&out).expect("there");
+    fs::write(&file, "cat\n".repeat(5)).expect("writable");
+    refused(2, "take 2 queries", &with_file);
+    fs::write(&file, "cat\n\ncat").expect("writable");
+    refused(2, "text 2 cannot", &with_file);
+    assert!(!out.exists(), "a refused command wrote its output");
+}
+
 /// `encrypt` took them, and NaN came back.
 #[test]
 fn texts_that_the_calibration_does_not_cover_are_refused() {

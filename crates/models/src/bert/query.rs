@@ -1,7 +1,7 @@
 //! What crosses the line between client and server: values to encrypt, slots that were decrypted, and what is
 //! public about them.
 
-use aegis_nn::{Content, Layout, MODEL, Network, Pooling, Rows, Shape, Tensor, encoder, largest};
+use aegis_nn::{Content, Excursion, Layout, MODEL, Network, Pooling, Rows, Shape, Tensor, encoder, largest};
 use serde::{Deserialize, Serialize};
 
 use super::{Bert, Calibration};
@@ -17,7 +17,10 @@ const TOLERATED: f64 = 0.1;
 /// Every size of a shape is at most this, so that products of two do not overflow.
 const LARGEST: usize = 1 << 20;
 
-/// All that the server learns of a text: how many tokens it has, and the shape of the model.
+/// Most texts of a query. Their lengths stand in the header of a message, whose size is bounded.
+pub(super) const MAX_TEXTS: usize = 64;
+
+/// All that the server learns of the texts of a query: how many tokens each has, and the shape of the model.
 ///
 /// The number of tokens is public because scores are shifted by its logarithm and padded rows are masked by
 /// plaintexts; a client that must hide it pads the *text*. The ids, their order and everything computed from
@@ -26,7 +29,10 @@ const LARGEST: usize = 1 << 20;
 pub struct QueryShape {
     slots: usize,
     padded_tokens: usize,
-    tokens: usize,
+    /// Rows of a text, its padding included: all of them where it is the only one.
+    stride: usize,
+    #[serde(rename = "tokens")]
+    lengths: Vec<usize>,
     #[serde(rename = "hidden")]
     width: usize,
     heads: usize,
@@ -34,20 +40,26 @@ pub struct QueryShape {
 }
 
 impl QueryShape {
-    fn new(layout: &Layout, tokens: usize) -> Self {
+    pub(super) fn new(layout: &Layout, tokens: usize) -> Self {
         QueryShape {
             slots: layout.slots(),
             padded_tokens: layout.tokens(),
-            tokens,
+            stride: layout.tokens(),
+            lengths: vec![tokens],
             width: layout.width(),
             heads: layout.heads(),
             intermediate: layout.intermediate(),
         }
     }
 
-    /// Tokens of the text, special ones included.
+    /// Tokens of each text, special ones included.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// Tokens of all texts together.
     pub fn tokens(&self) -> usize {
-        self.tokens
+        self.lengths.iter().fold(0, |all, n| all.saturating_add(*n))
     }
 
     /// Tokens after padding: the same for all texts of a set of keys.
@@ -57,7 +69,10 @@ impl QueryShape {
 
     /// Which rows of the encrypted tensors are tokens.
     pub fn rows(&self) -> Rows {
-        Rows::one(self.tokens)
+        match self.lengths[..] {
+            [tokens] => Rows::one(tokens),
+            _ => Rows::several(self.stride, self.lengths.clone()),
+        }
     }
 
     /// Where the values of the encrypted input are.
@@ -93,56 +108,117 @@ impl QueryShape {
     /// # Errors
     /// [`Error::Nn`] or [`Error::DamagedShape`] for a shape from a damaged file.
     pub fn layout(&self) -> Result<Layout> {
-        let sizes = [self.slots, self.padded_tokens, self.width, self.heads, self.intermediate];
-        if self.tokens == 0 || self.tokens > self.padded_tokens || sizes.iter().any(|&n| n > LARGEST) {
-            return Err(Error::DamagedShape(self.clone()));
+        let damaged = || Err(Error::DamagedShape(self.clone()));
+        if self.sizes().iter().any(|&n| n > LARGEST) || !self.rows_fit() {
+            return damaged();
         }
-        Ok(Layout::new(self.slots, self.padded_tokens, self.width, self.heads, self.intermediate)?)
+        let layout = Layout::new(self.slots, self.padded_tokens, self.width, self.heads, self.intermediate)?;
+        if self.lengths.len() > 1 && layout.token_blocks() > 1 {
+            return damaged();
+        }
+        Ok(layout)
     }
 
-    /// The embedding in the decrypted slots of a result, of unit length. This is the client's last step; it
-    /// needs neither the model nor the text.
+    /// The shape of these texts and others, in so many rows each.
+    pub(super) fn beside(self, others: &[usize], stride: usize) -> Self {
+        let lengths = [&self.lengths, others].concat();
+        Self { stride, lengths, ..self }
+    }
+
+    /// What queries that share a run have in common.
+    pub(super) fn sizes(&self) -> [usize; 5] {
+        [self.slots, self.padded_tokens, self.width, self.heads, self.intermediate]
+    }
+
+    /// One text has all rows. Several have as many each, a power of two: pooling adds up so many rows.
+    fn rows_fit(&self) -> bool {
+        let (texts, padded, stride) = (self.lengths.len(), self.padded_tokens, self.stride);
+        let alone = texts == 1 && stride == padded;
+        let shared = (2..=MAX_TEXTS).contains(&texts) && stride.is_power_of_two();
+        let shared = shared && padded.is_multiple_of(stride) && texts <= padded / stride;
+        (alone || shared) && self.lengths.iter().all(|n| (1..=stride).contains(n))
+    }
+
+    /// The rows of a result that hold the mean of a text, which is the sum of `stride` rows from there on. That of the
+    /// only text is everywhere; of several each stands in its first row, and before as far as the sums reach all of its
+    /// tokens and none of the text before: the result is cyclic.
+    fn copies(&self, layout: &Layout, text: usize) -> Vec<usize> {
+        let rows = layout.block_tokens();
+        if self.lengths.len() == 1 {
+            return (0..rows).collect();
+        }
+        let padding = |text: usize| self.stride - self.lengths.get(text).copied().unwrap_or(0);
+        let places = rows / self.stride;
+        let early = padding(text).min(padding((text + places - 1) % places));
+        (0..=early).map(|k| (text * self.stride + rows - k) % rows).collect()
+    }
+
+    /// The embedding of each text in the decrypted slots of a result, of unit length. This is the client's last
+    /// step; it needs neither the model nor the texts.
     ///
-    /// Every token's slots hold a copy of the mean: their average is taken.
+    /// Padded rows hold copies of the means: their average is taken.
     ///
     /// # Errors
     /// [`Error::Embedding`] if the copies disagree or empty slots do not hold zeros: a ciphertext of other
     /// keys, or a run that left the calibrated ranges. [`Error::Nn`] for slots of another shape.
-    pub fn finish(&self, slots: &[Vec<f64>]) -> Result<Vec<f64>> {
+    pub fn finish(&self, slots: &[Vec<f64>]) -> Result<Vec<Vec<f64>>> {
         let layout = self.layout()?;
-        // The embedding stands in every row of the slots.
-        Shape::one(&layout, Content::Pooled, 1).unpack(slots)?;
-        let mut mean = vec![0.0; layout.width()];
-        let at = |slot: usize| (slot / layout.token_slots(), slot % layout.token_slots());
-        for (j, slot, value) in entries(slots) {
-            if let Some(feature) = layout.model_feature(j, at(slot).1) {
-                mean[feature] += value / layout.block_tokens() as f64;
-            }
-        }
-        // What the slots should hold: the copies, and zeros where there is no feature.
-        let expected = |j, slot| layout.model_feature(j, at(slot).1).map_or(0.0, |feature| mean[feature]);
-        let top = largest(mean.iter().copied());
-        let worst = largest(entries(slots).map(|(j, slot, value)| value - expected(j, slot)));
-        if worst <= TOLERATED * top {
-            return embedding::normalize(mean);
-        }
-        Err(Error::Embedding(NoEmbedding::Copies { difference: worst, largest: top }))
+        Shape { layout, content: Content::Pooled, rows: self.rows() }.unpack(slots)?;
+        let texts = 0..self.lengths.len();
+        texts.map(|text| mean(&layout, slots, &self.copies(&layout, text))).collect()
     }
 }
 
-/// Every slot as block, slot and value.
-fn entries(slots: &[Vec<f64>]) -> impl Iterator<Item = (usize, usize, f64)> + '_ {
-    let blocks = slots.iter().enumerate();
-    blocks.flat_map(|(j, block)| block.iter().enumerate().map(move |(slot, value)| (j, slot, *value)))
+/// The unit vector in the direction of the mean that stands in each of these rows.
+fn mean(layout: &Layout, slots: &[Vec<f64>], rows: &[usize]) -> Result<Vec<f64>> {
+    let of_row = |row: usize| {
+        let of_block = move |(j, block): (usize, &Vec<f64>)| -> Vec<_> {
+            let values = &block[layout.slot(row, 0)..][..layout.token_slots()];
+            values.iter().enumerate().map(|(f, value)| (layout.model_feature(j, f), *value)).collect()
+        };
+        slots.iter().enumerate().flat_map(of_block)
+    };
+    let entries = || rows.iter().copied().flat_map(of_row);
+    let mut mean = vec![0.0; layout.width()];
+    for (feature, value) in entries() {
+        if let Some(feature) = feature {
+            mean[feature] += value / rows.len() as f64;
+        }
+    }
+    // What the slots should hold: the copies, and zeros where there is no feature.
+    let expected = |feature: Option<usize>| feature.map_or(0.0, |feature| mean[feature]);
+    let top = largest(mean.iter().copied());
+    let worst = largest(entries().map(|(feature, value)| value - expected(feature)));
+    if worst <= TOLERATED * top {
+        return embedding::normalize(mean);
+    }
+    Err(Error::Embedding(NoEmbedding::Copies { difference: worst, largest: top }))
 }
 
-/// A text made ready for encryption. Its values are secret, and never printed.
+/// A text made ready for encryption, or several that share ciphertexts. Its values are secret, and never printed.
 #[derive(Clone)]
 pub struct Query {
     /// What goes to the server beside the ciphertexts.
     pub shape: QueryShape,
-    /// The embedded tokens, tokens x width: what [`aegis_nn::encrypt`] and [`Network::plain`] take.
+    /// The embedded tokens, text by text, tokens x width: what [`aegis_nn::encrypt`] takes, and for each text
+    /// [`Network::plain`].
     pub hidden: Tensor,
+}
+
+impl Query {
+    /// The embedded tokens of each text.
+    ///
+    /// # Errors
+    /// [`Error::Nn`] for `hidden` of another shape.
+    pub fn texts(&self) -> Result<Vec<Tensor>> {
+        let width = self.hidden.cols();
+        let mut values = self.hidden.data().iter().copied();
+        let text = |&tokens: &usize| {
+            let values = values.by_ref().take(tokens * width).collect();
+            Ok(Tensor::new(tokens, width, values)?)
+        };
+        self.shape.lengths.iter().map(text).collect()
+    }
 }
 
 impl std::fmt::Debug for Query {
@@ -217,22 +293,25 @@ impl Bert {
         let layout = shape.layout()?;
         let fits =
             || Ok::<_, Error>(shape.padded_tokens <= self.layout(layout.slots(), c.positions)?.tokens());
-        if !own || shape.tokens > c.positions || !fits()? {
+        if !own || shape.lengths.iter().any(|&tokens| tokens > c.positions) || !fits()? {
             let (have, positions) = (shape.clone(), c.positions);
             return Err(Error::OtherShape { have, positions, width, heads, intermediate });
         }
         Ok(())
     }
 
-    /// Whether the encrypted run can give this text's embedding. The client asks before it encrypts: the server sees no
-    /// values, and a text that leaves a range comes back as noise.
+    /// Whether the encrypted run can give the embeddings of these texts. The client asks before it encrypts: the server
+    /// sees no values, and a text that leaves a range comes back as noise, with all that share its ciphertexts.
     ///
     /// # Errors
     /// [`Error::NotCovered`] with the excursion that is farthest outside, in widths of its range. Once values have
     /// overflowed nothing can be compared: then with the first.
     pub fn check_covered(&self, network: &Network, query: &Query) -> Result<()> {
-        let excursions = network.plain(&query.hidden)?.excursions;
-        let outside = |e: &aegis_nn::Excursion| {
+        let mut excursions = vec![];
+        for text in query.texts()? {
+            excursions.extend(network.plain(&text)?.excursions);
+        }
+        let outside = |e: &Excursion| {
             let (low, high) = e.range;
             (e.value - high).max(low - e.value) / (high - low)
         };
@@ -241,7 +320,7 @@ impl Bert {
         worst.map_or(Ok(()), |e| Err(Error::NotCovered(e.clone())))
     }
 
-    /// The embedding that the encrypted run would give without noise: the approximated twin.
+    /// The embedding of each text that the encrypted run would give without noise: the approximated twin.
     ///
     /// Second, where values left the ranges of the approximations, by stage; empty for a text that the
     /// calibration covers.
@@ -252,8 +331,11 @@ impl Bert {
         &self,
         network: &Network,
         query: &Query,
-    ) -> Result<(Vec<f64>, Vec<aegis_nn::Excursion>)> {
-        let run = network.plain(&query.hidden)?;
-        Ok((embedding::normalize(run.output.row(0).to_vec())?, run.excursions))
+    ) -> Result<Vec<(Vec<f64>, Vec<Excursion>)>> {
+        let embed = |text: &Tensor| {
+            let run = network.plain(text)?;
+            Ok((embedding::normalize(run.output.row(0).to_vec())?, run.excursions))
+        };
+        query.texts()?.iter().map(embed).collect()
     }
 }

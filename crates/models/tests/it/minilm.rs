@@ -82,7 +82,7 @@ fn networks(bert: &Bert, file: &str) -> [(Layout, Network); 2] {
 fn inside(bert: &Bert, networks: &[(Layout, Network); 2], text: &str) -> (Vec<f64>, f64) {
     let (layout, network) = &networks[usize::from(bert.tokenize(text).unwrap().len() > 64)];
     let query = bert.query(layout, text).unwrap();
-    let (embedding, excursions) = bert.embed_approximated(network, &query).unwrap();
+    let (embedding, excursions) = bert.embed_approximated(network, &query).unwrap().remove(0);
     assert!(excursions.is_empty(), "{text}: {excursions:?}");
     let magnitudes = network.plain(&query.hidden).unwrap().magnitudes;
     let beyond: Vec<_> = magnitudes.into_iter().filter(|(_, m, b)| m > b).collect();

@@ -7,8 +7,8 @@ use aegis_ckks::{Context, EvaluationKeys, Evaluator, KeyGenerator, Params, Seed,
 use aegis_hal::Trace;
 use aegis_nn::levels::Levels;
 use aegis_nn::{
-    Catalog, Error, ErrorKind, KERNEL_COSTS, Layout, MODEL, Network, Place, Plan, Pooling, Shape, Tensor,
-    decrypt, encoder, encrypt,
+    Catalog, Error, ErrorKind, KERNEL_COSTS, Layout, MODEL, Network, Place, Plan, Pooling, Rows, Shape,
+    Tensor, decrypt, encoder, encrypt,
 };
 use aegis_testing::{Numbers, insecure};
 
@@ -78,27 +78,55 @@ fn stated_error(bootstrapper: &Bootstrapper, network: &Network, levels: &Levels,
 
 /// Two layers on ciphertexts against the same on plain tensors, and zeros in the rows that are padding.
 fn encrypted_follows_plain(layout: fn(usize) -> Layout, pooling: Pooling, seed: u64) {
+    side_by_side_follow_plain(layout, pooling, seed, |layout| Rows::one(rows(layout)));
+}
+
+/// Texts of these lengths from the rows of `x`: row 0, whose values have a range of their own, is the first of each.
+fn texts_of(x: &Tensor, rows: &Rows) -> Vec<Tensor> {
+    let row = |text: usize, t: usize| if t == 0 { 0 } else { 1 + (10 * text + t - 1) % (x.rows() - 1) };
+    let text = |(s, n): (usize, &usize)| Tensor::from_fn(*n, x.cols(), |t, c| x.at(row(s, t), c));
+    rows.lengths().iter().enumerate().map(text).collect()
+}
+
+/// The same for texts in these rows, parts of one input, against the plain twin of each alone.
+fn side_by_side_follow_plain(
+    layout: fn(usize) -> Layout,
+    pooling: Pooling,
+    seed: u64,
+    texts: fn(&Layout) -> Rows,
+) {
     let ctx = insecure(insecure_bootstrap_spec(11));
     let layout = layout(ctx.params().slots());
     let (network, x, _) = network(&layout, pooling, seed);
+    let rows = texts(&layout);
+    let texts = texts_of(&x, &rows);
+    let all = texts[1..].iter().fold(texts[0].clone(), |all, text| all.above(text));
     let plan = Plan::new(&network, &mut Catalog::new(ctx.params()).expect("a catalog")).expect("a plan");
     let bootstrapper = Bootstrapper::new(&ctx, ctx.params().slots()).expect("a bootstrapper");
     let keygen = KeyGenerator::new(&ctx, Seed::new([3; 32]));
     let secret = keygen.secret_key();
     let keys = Arc::new(keygen.evaluation_keys(&secret, plan.keys()).expect("keys"));
     let mut place = Place { ev: Evaluator::new(&ctx, keys), bootstrapper: None };
-    let (fresh, shape) = (ctx.params().fresh_level(), Shape::one(&layout, MODEL, rows(&layout)));
-    let input = encrypt(&ctx, &secret, shape, &x, fresh, &Seed::new([5; 32])).expect("encrypts");
+    let (fresh, shape) = (ctx.params().fresh_level(), Shape { layout, content: MODEL, rows });
+    let input = encrypt(&ctx, &secret, shape, &all, fresh, &Seed::new([5; 32])).expect("encrypts");
     let refused = plan.run(&network, &place, input.clone(), &mut ());
     assert!(matches!(refused, Err(Error::NoBootstrapper)));
 
-    let stated = stated_error(&bootstrapper, &network, plan.levels(), &x);
+    let stated: Vec<f64> =
+        texts.iter().map(|x| stated_error(&bootstrapper, &network, plan.levels(), x)).collect();
     place.bootstrapper = Some(Arc::new(bootstrapper));
     let output = plan.run(&network, &place, input, &mut ()).expect("runs");
     let slots = decrypt(&ctx, &secret, &output).expect("decrypts");
-    let want = network.plain(&x).expect("a plain run").output;
-    let error = output.shape().unpack(&slots).expect("unpacks").max_difference(&want);
-    assert!(error <= stated, "weights {seed}: off by {error:e}, stated {stated:e}");
+    let (got, mut first) = (output.shape().unpack(&slots).expect("unpacks"), 0);
+    for (text, (x, stated)) in texts.iter().zip(stated).enumerate() {
+        let run = network.plain(x).expect("a plain run");
+        assert_eq!(run.excursions, [], "weights {seed}, text {text}: values left their ranges");
+        let want = run.output;
+        let error =
+            Tensor::from_fn(want.rows(), want.cols(), |t, c| got.at(first + t, c)).max_difference(&want);
+        assert!(error <= stated, "weights {seed}, text {text}: off by {error:e}, stated {stated:e}");
+        first += want.rows();
+    }
     if pooling == Pooling::None {
         let padding = output.shape().padding(&slots);
         assert!(padding < 1e-5, "{padding:e} in padded rows");
@@ -154,4 +182,11 @@ fn so_they_do_with_two_ciphertexts_an_activation() {
 fn so_they_do_with_three_token_blocks() {
     encrypted_follows_plain(long, Pooling::None, 3);
     encrypted_follows_plain(long, Pooling::Mean, 4);
+}
+
+/// Attention of a text ends at its last row, whatever stands beside it.
+#[test]
+fn so_do_texts_side_by_side() {
+    side_by_side_follow_plain(narrow, Pooling::Mean, 378, |_| Rows::several(8, vec![8, 6]));
+    side_by_side_follow_plain(narrow, Pooling::None, 378, |_| Rows::several(8, vec![8, 7]));
 }
