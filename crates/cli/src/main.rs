@@ -24,6 +24,7 @@ mod files;
 mod keys;
 mod memory;
 mod output;
+mod plan;
 mod presets;
 mod progress;
 mod session;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Decrypt(args) => commands::decrypt(&args),
         Command::Embed(args) => embed::embed(&args),
         Command::Demo(args) => embed::demo(&args),
+        Command::Plan(args) => plan::plan(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -78,7 +78,7 @@ impl Client {
 }
 
 /// The small model in a folder, with a calibration on these texts.
-fn calibrated(dir: &Path, texts: &[&str]) -> Bert {
+pub(crate) fn calibrated(dir: &Path, texts: &[&str]) -> Bert {
     fs::create_dir(dir).expect("writable");
     TinyBert::default().write(dir).expect("writable");
     let bert = Bert::load(dir).expect("a model");

@@ -3,6 +3,7 @@
 
 mod client;
 mod outputs;
+mod plan;
 mod rounding;
 #[cfg(unix)]
 mod signals;
