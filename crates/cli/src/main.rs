@@ -5,6 +5,7 @@
 //! aegis encrypt --keys keys/ --model models/minilm --text - --out query.ct < question.txt
 //! aegis eval    --eval-keys keys/eval.keys --model models/minilm --in query.ct --out result.ct
 //! aegis decrypt --keys keys/ --in result.ct --json
+//! aegis plan    --model models/minilm --tokens 512
 //! ```
 //!
 //! Exit codes: 0; 2 for what other arguments, files or keys mend (the kinds input, key set and unsupported of
