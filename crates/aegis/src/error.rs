@@ -190,6 +190,20 @@ pub enum Error {
     },
 
     // ---- the computation
+    /// A run that would need more memory than there is.
+    #[error(
+        "{tokens} padded tokens need {} of memory on the device, keys included, {} may be taken; {}", size(*.need), size(*.have), remedy(*.fits)
+    )]
+    Memory {
+        /// Padded tokens of the run.
+        tokens: usize,
+        /// Bytes that it needs.
+        need: u64,
+        /// Bytes that it may take.
+        have: u64,
+        /// Most padded tokens of which a run fits, where one was found.
+        fits: Option<usize>,
+    },
     /// A bootstrap cannot be made for these parameters.
     #[error(transparent)]
     Circuits(#[from] aegis_circuits::Error),
@@ -216,6 +230,7 @@ impl Error {
             Self::OtherCheckpoint { part: Part::Release, .. } => ErrorKind::Unsupported,
             Self::OtherKeys { .. } | Self::ForeignKeys { .. } | Self::KeysMissing { .. } => ErrorKind::KeySet,
             Self::Version { .. } => ErrorKind::Unsupported,
+            Self::Memory { .. } => ErrorKind::Memory,
             Self::NotAMessage
             | Self::OtherKind { .. }
             | Self::DamagedMessage(_)
@@ -238,6 +253,22 @@ impl Error {
     /// Fails unless two identities of keys are the same.
     pub(crate) fn check_keys(what: &'static str, have: KeyId, want: KeyId) -> Result<()> {
         if have == want { Ok(()) } else { Err(Self::ForeignKeys { what, have, want }) }
+    }
+}
+
+/// Bytes as people read them.
+fn size(bytes: u64) -> String {
+    match bytes as f64 / (1u64 << 30) as f64 {
+        gib if gib >= 0.1 => format!("{gib:.1} GiB"),
+        gib => format!("{:.1} MiB", gib * 1024.0),
+    }
+}
+
+/// What would fit.
+fn remedy(tokens: Option<usize>) -> String {
+    match tokens {
+        Some(tokens) => format!("texts of up to {tokens} tokens fit, or take a machine or a limit with more"),
+        None => "take shorter texts, another preset, or a machine or a limit with more".to_owned(),
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use aegis_ckks::Params;
 use aegis_models::{Bert, Calibration, Query};
-use aegis_nn::{Layout, Network};
+use aegis_nn::{Catalog, Layout, Network, Plan};
 
 use crate::checkpoint::sha256;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A model laid out for the slots of a parameter set and for texts up to a length, with its calibration. Both sides make it
 /// from the same files; it holds no keys. Cheap to clone but for the network, which is shared too.
@@ -74,6 +75,42 @@ impl Model {
     /// The constants of its approximations, and the lengths that they cover.
     pub fn calibration(&self) -> &Calibration {
         &self.calibration
+    }
+
+    /// How it runs with these parameters, the same on both sides.
+    ///
+    /// # Errors
+    /// [`Error::OtherSlots`] for a model laid out for other slots; [`Error::Evaluation`] for parameters that cannot carry it.
+    pub fn plan(&self, params: &Params) -> Result<Plan> {
+        let (have, want) = (self.layout.slots(), params.slots());
+        if have != want {
+            return Err(Error::OtherSlots { have, want });
+        }
+        Ok(Plan::new(&self.network, &mut Catalog::new(params)?)?)
+    }
+
+    /// Fails where a run by this plan, keys included, needs more than `have` bytes of the device, and says what would fit.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn check_memory(&self, plan: &Plan, params: &Params, have: u64) -> Result<()> {
+        let (tokens, need) = (self.layout.tokens(), plan.memory().peak());
+        if need <= have {
+            return Ok(());
+        }
+        let shorter = std::iter::successors(Some(tokens / 2), |tokens| Some(tokens / 2));
+        let lengths = shorter.take_while(|tokens| *tokens >= self.layout.head_dim());
+        let fits = |tokens: usize| {
+            let model = Self::new(Arc::clone(&self.bert), self.layout.slots(), tokens).ok()?;
+            let plan = model.plan(params).ok()?;
+            (plan.memory().peak() <= have).then(|| model.layout.tokens())
+        };
+        Err(Error::Memory { tokens, need, have, fits: lengths.into_iter().find_map(fits) })
+    }
+
+    /// The computation on ciphertexts, to keep without the model.
+    pub fn shared_network(&self) -> Arc<Network> {
+        Arc::clone(&self.network)
     }
 
     /// A text made ready for encryption, by itself or with others ([`Query::share`]), checked with the plain twin: a text

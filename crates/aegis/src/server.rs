@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{Ciphertext, Context, EvaluationKeys, Evaluator, KeyRequest, same_scale};
 use aegis_models::QueryShape;
-use aegis_nn::{Catalog, CtTensor, MODEL, Observer, Place, Plan, Shape};
+use aegis_nn::{CtTensor, MODEL, Observer, Place, Plan, Shape};
 
 use crate::error::{Error, Result};
 use crate::evaluation::Evaluation;
@@ -28,11 +28,15 @@ impl Server {
     /// [`Error::OtherSlots`] for a model laid out for other slots; [`Error::Evaluation`] and [`Error::Circuits`] for
     /// parameters that cannot carry it.
     pub fn new(ctx: &Context, model: Model) -> Result<Self> {
-        let (have, want) = (model.layout().slots(), ctx.params().slots());
-        if have != want {
-            return Err(Error::OtherSlots { have, want });
-        }
-        let plan = Plan::new(model.network(), &mut Catalog::new(ctx.params())?)?;
+        let plan = model.plan(ctx.params())?;
+        Self::with_plan(ctx, model, plan)
+    }
+
+    /// The same with a plan that the model gave for these parameters.
+    ///
+    /// # Errors
+    /// [`Error::Circuits`] for parameters that cannot carry it.
+    pub fn with_plan(ctx: &Context, model: Model, plan: Plan) -> Result<Self> {
         let bootstrapper = Arc::new(Bootstrapper::new(ctx, ctx.params().slots())?);
         Ok(Self { ctx: ctx.clone(), model, plan, bootstrapper })
     }

@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Makes the calibration of a model: constants of its approximations, fitted to texts
     Calibrate(Calibrate),
+    /// Says what an inference takes: memory, bootstraps, keys, and what it is made of
+    Plan(Plan),
     /// Prints the parameter presets with their security, as a table
     Params,
 }
@@ -43,6 +45,15 @@ pub(crate) struct Run {
     /// Print one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How much memory a run may take.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Memory {
+    /// Memory that this process may take, as 12GiB: what needs more is refused before it starts [default: what the machine
+    /// has free]
+    #[arg(long = "memory", value_name = "SIZE", value_parser = crate::memory::parse)]
+    pub(crate) limit: Option<u64>,
 }
 
 /// Where randomness comes from.
@@ -143,6 +154,8 @@ pub(crate) struct Eval {
     #[command(flatten)]
     pub(crate) checkpoint: Checkpoint,
     #[command(flatten)]
+    pub(crate) memory: Memory,
+    #[command(flatten)]
     pub(crate) parameters: Parameters,
     #[command(flatten)]
     pub(crate) run: Run,
@@ -197,6 +210,8 @@ pub(crate) struct Embed {
     #[arg(long)]
     pub(crate) check: bool,
     #[command(flatten)]
+    pub(crate) memory: Memory,
+    #[command(flatten)]
     pub(crate) rounding: Rounding,
     #[command(flatten)]
     pub(crate) seed: Seed,
@@ -222,6 +237,8 @@ pub(crate) struct Demo {
     #[arg(long)]
     pub(crate) threads: Option<std::num::NonZeroUsize>,
     #[command(flatten)]
+    pub(crate) memory: Memory,
+    #[command(flatten)]
     pub(crate) seed: Seed,
 }
 
@@ -245,4 +262,23 @@ pub(crate) struct Calibrate {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) run: Run,
+}
+
+#[derive(Args)]
+pub(crate) struct Plan {
+    /// Model directory with its calibration, or `bert-base`: the shape of BERT-Base with stand-in constants
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// Longest text, in tokens
+    #[arg(long)]
+    pub(crate) tokens: usize,
+    /// Parameter preset
+    #[arg(long, default_value = crate::presets::DEFAULT)]
+    pub(crate) preset: String,
+    /// Memory of the device, as 12GiB: a plan that needs more is printed, and the command fails
+    #[arg(long, value_name = "SIZE", value_parser = crate::memory::parse)]
+    pub(crate) memory: Option<u64>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }

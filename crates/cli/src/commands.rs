@@ -10,7 +10,7 @@ use aegis::{Client, Evaluation};
 use aegis_models::{QueryShape, Shared};
 use aegis_nn::{CtTensor, MODEL};
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::{Checkpoint, Decrypt, Encrypt, Eval, Keygen};
 use crate::checkpoint::{self, CheckpointFolder};
@@ -118,7 +118,7 @@ pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
     let secret = keys::read_secret(&ctx, &args.keys)?;
     keys::check_description(&keyset, &secret)?;
     let message = Client::new(&ctx, secret).query(&model, query, &keys::seed(args.seed)?)?;
-    write_message(out, &message, &query.shape, args.run.json)
+    write_message(out, &message, &query.shape, args.run.json.then(|| json!({})))
 }
 
 /// Evaluates the model on an encrypted query. Reads no secret.
@@ -142,7 +142,7 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     let ctx = session::context(params, args.run.threads)?;
     let (header, blocks) = message::decode(&ctx, &bytes, Kind::Query).with_context(cannot)?;
     drop(bytes);
-    let server = session::server(&ctx, session::model_with(&bert, layout)?)?;
+    let server = session::server_within(&ctx, session::model_with(&bert, layout)?, args.memory)?;
     let x = server.input(&header.shape, blocks).with_context(cannot)?;
     let keys_cannot = || format!("{} cannot be used", args.eval_keys.display());
     server.check_request(&held).with_context(keys_cannot)?;
@@ -158,7 +158,13 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
         }
     };
     let header = Header { kind: Kind::Result, ..header };
-    write_message(out, &message::encode(&ctx, &header, y.blocks())?, &header.shape, args.run.json)?;
+    let memory = json!({
+        "peak_rss_bytes": memory::peak_rss_bytes(),
+        "peak_device_bytes": ctx.device().memory().peak,
+        "predicted_peak_device_bytes": server.plan().memory().peak(),
+    });
+    let bytes = message::encode(&ctx, &header, y.blocks())?;
+    write_message(out, &bytes, &header.shape, args.run.json.then_some(memory))?;
     if let Some(folder) = &mut folder {
         clear(folder).context("the result is written, its checkpoint cannot be removed")?;
     }
@@ -223,12 +229,13 @@ pub(crate) fn decrypt(args: &Decrypt) -> Result<()> {
     Ok(())
 }
 
-fn write_message(out: Output, bytes: &[u8], shape: &QueryShape, json: bool) -> Result<()> {
+/// Prints what was written; as JSON with these fields more, where there are any.
+fn write_message(out: Output, bytes: &[u8], shape: &QueryShape, json: Option<Value>) -> Result<()> {
     let staged = out.fill(|out| Ok(out.write_all(bytes)?))?;
     let (path, size, sha256) = (staged.path().to_path_buf(), staged.bytes, staged.sha256.clone());
     staged.publish()?;
-    if json {
-        let line = json!({
+    if let Some(more) = json {
+        let mut line = json!({
             "path": path,
             "texts": shape.lengths().len(),
             "tokens": shape.tokens(),
@@ -237,6 +244,8 @@ fn write_message(out: Output, bytes: &[u8], shape: &QueryShape, json: bool) -> R
             "bytes": size,
             "ciphertext_sha256": sha256,
         });
+        let fields = line.as_object_mut().into_iter().zip(more.as_object());
+        fields.for_each(|(line, more)| line.extend(more.clone()));
         return output::line(&line.to_string());
     }
     output::line(&format!(

@@ -13,7 +13,7 @@ use aegis_nn::largest;
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-use crate::args::{Demo, Embed, Rounding};
+use crate::args::{self, Demo, Embed, Rounding};
 use crate::progress::{Progress, StageRow, table};
 use crate::{files, keys, memory, output, presets, session, text};
 
@@ -57,6 +57,8 @@ struct Report {
     peak_rss_bytes: Option<u64>,
     /// Most bytes of keys, ciphertexts and weights on the device at once.
     peak_device_bytes: u64,
+    /// The same, as it was known before.
+    predicted_peak_device_bytes: u64,
     log2_qp: f64,
     security_bits: Option<f64>,
     bootstrap_failure_log2: Option<f64>,
@@ -128,11 +130,16 @@ struct Local {
 
 impl Local {
     /// Makes keys for prepared texts, which come back.
-    fn new(prepared: Prepared, threads: Option<NonZeroUsize>, seed: Seed) -> Result<(Self, Vec<Shared>)> {
+    fn new(
+        prepared: Prepared,
+        threads: Option<NonZeroUsize>,
+        limit: args::Memory,
+        seed: Seed,
+    ) -> Result<(Self, Vec<Shared>)> {
         let start = Instant::now();
         let Prepared { params, model, queries } = prepared;
         let ctx = session::context(params, threads)?;
-        let server = session::server(&ctx, model)?;
+        let server = session::server_within(&ctx, model, limit)?;
         let request = server.request();
         output::note(&format!("making keys: {:.2} GiB", gib(request.bytes(ctx.params()))));
         let (client, evaluation_keys) = Client::generate(&ctx, seed.derive("keys", &[]), request)?;
@@ -182,6 +189,7 @@ impl Local {
             pt_mults: stages.iter().map(|row| row.plain_products).sum(),
             peak_rss_bytes: memory::peak_rss_bytes(),
             peak_device_bytes: self.ctx.device().memory().peak,
+            predicted_peak_device_bytes: self.server.plan().memory().peak(),
             log2_qp: params.log2_qp(),
             security_bits: params.security_bits(),
             bootstrap_failure_log2: params.bootstrap_failure_log2(),
@@ -214,7 +222,7 @@ fn token_count(bert: &Bert, text: &str) -> Result<usize> {
 pub(crate) fn embed(args: &Embed) -> Result<()> {
     let texts = text::many(&args.text, args.text_file.as_deref())?;
     let prepared = Prepared::new(&args.preset, &session::load_model(&args.model)?, &texts)?;
-    let (local, queries) = Local::new(prepared, args.run.threads, keys::seed(args.seed)?)?;
+    let (local, queries) = Local::new(prepared, args.run.threads, args.memory, keys::seed(args.seed)?)?;
     let (mut verdict, mut seconds) = (Ok(()), 0.0);
     // Reports of texts whose turn has not come: one before them is in a later run.
     let (mut waiting, mut next) = (BTreeMap::new(), 0);
@@ -251,7 +259,7 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     let documents = DOCUMENTS.iter().map(|text| bert.embed_plain(text)).collect::<Result<Vec<_>, _>>()?;
     let plain = bert.embed_plain(&text)?;
     output::line(&format!("sentence: {text} ({} tokens)", token_count(&bert, &text)?))?;
-    let (local, queries) = Local::new(prepared, args.threads, keys::seed(args.seed)?)?;
+    let (local, queries) = Local::new(prepared, args.threads, args.memory, keys::seed(args.seed)?)?;
     let [query] = &queries[..] else { bail!("one text gives one query") };
     let reports = local.embed(query, Rounding { bits: None }, true, std::slice::from_ref(&text))?;
     let [report] = &reports[..] else { bail!("one text gives one embedding") };
@@ -285,7 +293,10 @@ fn summary(r: &Report) -> String {
         ("bootstraps", r.bootstraps.to_string()),
         ("seconds, of them keys before", format!("{:.1}, {:.1}", r.seconds, r.keygen_seconds)),
         ("peak memory", or_unknown(r.peak_rss_bytes.map(|b| format!("{:.2} GiB", gib(b))))),
-        ("on the device", format!("{:.2} GiB", gib(r.peak_device_bytes))),
+        (
+            "on the device, predicted",
+            format!("{:.2} GiB, {:.2} GiB", gib(r.peak_device_bytes), gib(r.predicted_peak_device_bytes)),
+        ),
         ("evaluation keys", format!("{:.2} GiB", gib(r.key_bytes))),
         ("log2 QP", format!("{:.1}", r.log2_qp)),
         ("security bits", or_unknown(r.security_bits.map(|b| format!("{b:.1}")))),
@@ -320,6 +331,7 @@ mod tests {
             pt_mults: 1,
             peak_rss_bytes: Some(1),
             peak_device_bytes: 1,
+            predicted_peak_device_bytes: 1,
             log2_qp: 1684.0,
             security_bits: Some(132.0),
             bootstrap_failure_log2: Some(-138.0),
@@ -350,6 +362,7 @@ mod tests {
             "pt_mults",
             "peak_rss_bytes",
             "peak_device_bytes",
+            "predicted_peak_device_bytes",
             "log2_qp",
             "security_bits",
             "bootstrap_failure_log2",

@@ -5,6 +5,7 @@
 //! aegis encrypt --keys keys/ --model models/minilm --text - --out query.ct < question.txt
 //! aegis eval    --eval-keys keys/eval.keys --model models/minilm --in query.ct --out result.ct --checkpoint run/
 //! aegis decrypt --keys keys/ --in result.ct --json
+//! aegis plan    --model models/minilm --tokens 512
 //! ```
 //!
 //! Exit codes: 0; 2 for what other arguments, files or keys mend (the kinds input, key set and unsupported of
@@ -26,6 +27,7 @@ mod files;
 mod keys;
 mod memory;
 mod output;
+mod plan;
 mod presets;
 mod progress;
 mod session;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Embed(args) => embed::embed(&args),
         Command::Demo(args) => embed::demo(&args),
         Command::Calibrate(args) => calibrate::calibrate(&args),
+        Command::Plan(args) => plan::plan(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

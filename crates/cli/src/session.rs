@@ -11,7 +11,8 @@ use aegis_models::{Bert, Query, Shared};
 use aegis_nn::Layout;
 use anyhow::{Context as _, Result};
 
-use crate::args::Rounding;
+use crate::args::{self, Rounding};
+use crate::memory;
 use crate::presets::DEFAULT_TOKENS;
 
 /// A device context for these parameters; without a number, every core works.
@@ -41,7 +42,11 @@ pub(crate) fn load_model(dir: &Path) -> Result<Arc<Bert>> {
 
 /// A model for texts of up to `tokens` tokens, and for the usual length at least.
 pub(crate) fn model(params: &Params, bert: &Arc<Bert>, tokens: usize) -> Result<Model> {
-    let tokens = tokens.max(DEFAULT_TOKENS.min(bert.config().positions));
+    exact_model(params, bert, tokens.max(DEFAULT_TOKENS.min(bert.config().positions)))
+}
+
+/// A model for texts of up to `tokens` tokens.
+pub(crate) fn exact_model(params: &Params, bert: &Arc<Bert>, tokens: usize) -> Result<Model> {
     let layout = bert.layout(params.slots(), tokens).with_context(|| {
         format!("texts of {tokens} tokens do not fit the model or preset {}", params.name())
     })?;
@@ -68,6 +73,16 @@ pub(crate) fn queries(model: &Model, texts: &[String]) -> Result<Vec<Shared>> {
 pub(crate) fn server(ctx: &Context, model: Model) -> Result<Server> {
     Server::new(ctx, model)
         .with_context(|| format!("preset {} does not carry this model", ctx.params().name()))
+}
+
+/// The same, where the run fits the memory that this process may take.
+pub(crate) fn server_within(ctx: &Context, model: Model, limit: args::Memory) -> Result<Server> {
+    let cannot = || format!("preset {} does not carry this model", ctx.params().name());
+    let plan = model.plan(ctx.params()).with_context(cannot)?;
+    if let Some(free) = memory::free_bytes(limit.limit) {
+        model.check_memory(&plan, ctx.params(), free).context("the run was not begun")?;
+    }
+    Server::with_plan(ctx, model, plan).with_context(cannot)
 }
 
 /// An embedding as others may see it, where that was asked for.

@@ -4,7 +4,7 @@
 mod calibration;
 mod config;
 mod embeddings;
-mod encoder;
+pub(crate) mod encoder;
 mod query;
 mod share;
 mod weights;

@@ -59,6 +59,7 @@ mod bert;
 mod embedding;
 mod error;
 mod hf;
+mod stand_in;
 
 pub use aegis_nn::ErrorKind;
 pub use bert::{
@@ -68,6 +69,7 @@ pub use bert::{
 pub use embedding::{MAX_ROUND_BITS, cosine, normalize, rank, round};
 pub use error::{BadConfig, BadTokenizer, BadTokens, Error, NoEmbedding, Result};
 pub use hf::tokenizer::{Tokenizer, Tokens};
+pub use stand_in::stand_in;
 
 /// Lower-case hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {

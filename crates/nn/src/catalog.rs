@@ -1,6 +1,7 @@
 //! What each kind of task costs, counted once by a device that computes nothing.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use aegis_circuits::Bootstrapper;
@@ -26,6 +27,33 @@ pub struct Cost {
     pub keys: KeyRequest,
     /// By [`KERNEL_COSTS`].
     pub ns: u64,
+}
+
+/// What the tasks of a stage ask for together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bill {
+    /// Number of tasks.
+    pub tasks: u64,
+    /// Of the device. The peak of the memory is the largest of a task.
+    pub totals: Totals,
+    /// By [`KERNEL_COSTS`].
+    pub ns: u64,
+}
+
+impl Bill {
+    fn add(&mut self, cost: &Cost) {
+        *self += Self { tasks: 1, totals: cost.totals, ns: cost.ns };
+    }
+}
+
+impl AddAssign for Bill {
+    fn add_assign(&mut self, more: Self) {
+        let peak = self.totals.peak_bytes.max(more.totals.peak_bytes);
+        self.tasks += more.tasks;
+        self.totals += more.totals;
+        self.totals.peak_bytes = peak;
+        self.ns = self.ns.saturating_add(more.ns);
+    }
 }
 
 /// The costs of tasks with one parameter set, each kind counted when it is first asked for. Equal on all machines: both
@@ -100,12 +128,12 @@ impl Catalog {
         Ok(all)
     }
 
-    /// The cost of all tasks, in nanoseconds.
-    pub(crate) fn ns(&mut self, program: &Program) -> Result<u64> {
-        let mut all = 0u64;
+    /// What each stage of a program asks for, in their order.
+    pub fn bills(&mut self, program: &Program) -> Result<Vec<Bill>> {
+        let mut bills = vec![Bill::default(); program.stages().len()];
         for task in program.tasks() {
-            all = all.saturating_add(self.cost(program, task)?.ns);
+            bills[task.stage].add(&*self.cost(program, task)?);
         }
-        Ok(all)
+        Ok(bills)
     }
 }

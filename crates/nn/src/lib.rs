@@ -68,7 +68,7 @@ pub use calibration::{
     Bounds, Calibration, ExpPolynomial, GeluCalibration, InverseCalibration, LayerCalibration,
     NormCalibration, SoftmaxCalibration, TokenZero,
 };
-pub use catalog::{Catalog, Cost, KERNEL_COSTS};
+pub use catalog::{Bill, Catalog, Cost, KERNEL_COSTS};
 pub use encoder::{Affine, EncoderWeights, LayerWeights, Norm, Pooling, encoder};
 pub use error::{BadConstant, CheckFailure, Error, Result, Unpackable};
 pub use layer::{CheckReport, Layer, Port, ValidRange, check, check_texts, decrypt, encrypt};
@@ -78,5 +78,5 @@ pub use plan::Plan;
 pub use program::{BlockId, BlockInfo, Emitter, Kind, Place, Program, Run, Section, StageInfo, Task, TaskId};
 pub use rows::{Row, Rows};
 pub use run::{Lane, Observer, TaskInfo};
-pub use schedule::{Memory, Schedule, ScheduleFault, Step};
+pub use schedule::{Memory, Schedule, ScheduleFault, Step, Working};
 pub use tensor::{Axis, Content, CtTensor, Grid, MODEL, Score, Shape, Tensor, TensorRef, largest};

@@ -1,6 +1,6 @@
 //! Layers wired together: scheduled, keyed, run on plain tensors and on ciphertexts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use aegis_ckks::{Level, Params};
@@ -8,7 +8,7 @@ use aegis_ckks::{Level, Params};
 use crate::catalog::Catalog;
 use crate::levels::{Costs, Graph, Levels, Range, Step, ValueId};
 use crate::program::{Program, Section, StageInfo};
-use crate::{Error, Layer, Layout, MODEL, Result, Rows, Shape, Tensor, TensorRef};
+use crate::{Content, Error, Layer, Layout, MODEL, Result, Rows, Shape, Tensor, TensorRef};
 
 /// A sequence of layers over named values, with one input and one result.
 ///
@@ -80,6 +80,16 @@ impl Network {
         inputs: &[ValueId],
         bounds: &[f64],
     ) -> Result<Vec<ValueId>> {
+        self.add_shared((group, section), Arc::new(layer), inputs, bounds)
+    }
+
+    fn add_shared(
+        &mut self,
+        (group, section): (&str, Section),
+        layer: Arc<dyn Layer>,
+        inputs: &[ValueId],
+        bounds: &[f64],
+    ) -> Result<Vec<ValueId>> {
         let (wanted, given) = (layer.inputs(), layer.outputs());
         if wanted.len() != inputs.len() || given.len() != bounds.len() {
             return Err(Error::Shape {
@@ -96,15 +106,31 @@ impl Network {
             .map(|(port, bound)| (name.as_str(), self.layout.blocks(port.content), *bound, port.above))
             .collect();
         let outputs = self.graph.op(&name, &reads, &makes);
-        let node = Node {
-            layer: Arc::new(layer),
-            group: group.into(),
-            section,
-            inputs: inputs.to_vec(),
-            outputs: outputs.clone(),
-        };
+        let node =
+            Node { layer, group: group.into(), section, inputs: inputs.to_vec(), outputs: outputs.clone() };
         self.nodes.push(node);
         Ok(outputs)
+    }
+
+    /// Adds all layers of another network, under one group, on a value made before. They are shared: a network of many equal
+    /// layers holds one. Returns what its result becomes here.
+    ///
+    /// # Errors
+    /// [`Error::OtherLayout`] for a network of another layout.
+    pub fn append(&mut self, group: &str, other: &Self, input: ValueId) -> Result<ValueId> {
+        if other.layout != self.layout {
+            let (have, want) = (Box::new(other.layout), Box::new(self.layout));
+            return Err(Error::OtherLayout { have, want });
+        }
+        let mut here = BTreeMap::from([(other.input, input)]);
+        for node in &other.nodes {
+            let inputs: Vec<_> = node.inputs.iter().map(|v| here[v]).collect();
+            let bounds: Vec<_> = node.outputs.iter().map(|v| other.graph.get(*v).bound).collect();
+            let layer = Arc::clone(&node.layer);
+            let outputs = self.add_shared((group, node.section), layer, &inputs, &bounds)?;
+            here.extend(node.outputs.iter().copied().zip(outputs));
+        }
+        Ok(here[&other.result])
     }
 
     /// Says which value is the result.
@@ -124,6 +150,11 @@ impl Network {
         &self.graph
     }
 
+    /// The layers, with the group of each.
+    pub fn layers(&self) -> impl Iterator<Item = (&str, &dyn Layer)> {
+        self.nodes.iter().map(|n| (n.group.as_str(), n.layer.as_ref()))
+    }
+
     /// What each layer costs at each level, and a bootstrap: counted without data, within seconds.
     ///
     /// Fails with the error of a layer that cannot run on these parameters.
@@ -141,7 +172,8 @@ impl Network {
             let above = params.fresh_level().0.checked_sub(layer.depth());
             for level in above.into_iter().flat_map(|top| 0..=top).map(Level) {
                 let rows = Rows::one(self.layout.tokens());
-                costs.push(catalog.ns(&Program::of_layer(layer, level, &rows)?)?);
+                let program = Program::of_layer(layer, level, &rows)?;
+                costs.push(catalog.bills(&program)?.iter().map(|bill| bill.ns).sum());
             }
             known.insert(key, costs.clone());
             ops_ns.push(costs);
@@ -153,6 +185,16 @@ impl Network {
     pub fn levels(&self, catalog: &mut Catalog) -> Result<Levels> {
         let range = Range::of(catalog.params());
         Levels::cheapest(&self.graph, range, &self.costs(catalog)?)
+    }
+
+    /// How many ciphertexts of attention scores these levels bootstrap.
+    pub fn bootstrapped_scores(&self, levels: &Levels) -> u64 {
+        let outputs = self.nodes.iter().flat_map(|node| node.outputs.iter().zip(node.layer.outputs()));
+        let scores: BTreeSet<_> =
+            outputs.filter(|(_, port)| port.content == Content::Scores).map(|(id, _)| *id).collect();
+        let refreshed =
+            levels.steps.iter().flat_map(|step| &step.bootstraps).filter(|id| scores.contains(id));
+        refreshed.map(|id| u64::from(self.graph.get(*id).ciphertexts)).sum()
     }
 
     /// The same operations on plain tensors, layer by layer: the meaning of an encrypted run, and its oracle.

@@ -2,12 +2,12 @@
 
 use aegis_ckks::{KeyRequest, Params};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Bill, Catalog};
 use crate::levels::Levels;
 use crate::network::Network;
 use crate::program::{Place, Program, StageInfo};
 use crate::run::{Lane, Observer};
-use crate::schedule::{Memory, Schedule};
+use crate::schedule::{Memory, Schedule, Working};
 use crate::{CtTensor, Error, Result, Rows};
 
 /// How a network runs on one device: the same for all texts of its layout, on both sides of a protocol.
@@ -16,8 +16,10 @@ pub struct Plan {
     levels: Levels,
     schedule: Schedule,
     stages: Vec<StageInfo>,
+    bills: Vec<Bill>,
     keys: KeyRequest,
     memory: Memory,
+    working: Vec<Working>,
 }
 
 impl Plan {
@@ -29,10 +31,11 @@ impl Plan {
         let levels = network.levels(catalog)?;
         let rows = Rows::one(network.layout().tokens());
         let program = network.program(catalog.params(), &levels, &rows)?;
-        let schedule = Schedule::deepest_first(&program);
+        let schedule = Schedule::smallest(&program, catalog)?;
         let (keys, memory) = (catalog.keys(&program)?, schedule.memory(&program, catalog)?);
-        let stages = program.stages().to_vec();
-        Ok(Self { params: catalog.params().clone(), levels, schedule, stages, keys, memory })
+        let (bills, working) = (catalog.bills(&program)?, schedule.working(&program, catalog)?);
+        let (params, stages) = (catalog.params().clone(), program.stages().to_vec());
+        Ok(Self { params, levels, schedule, stages, bills, keys, memory, working })
     }
 
     /// Where bootstraps fall, and the level of each layer.
@@ -50,6 +53,11 @@ impl Plan {
         &self.stages
     }
 
+    /// What each stage asks for, in their order.
+    pub fn bills(&self) -> &[Bill] {
+        &self.bills
+    }
+
     /// Every key that a run uses, bootstraps included, at the highest level of its use.
     pub fn keys(&self) -> &KeyRequest {
         &self.keys
@@ -58,6 +66,11 @@ impl Plan {
     /// What a device holds at the peak of a run.
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// What each stage holds at its peak, in their order.
+    pub fn working(&self) -> &[Working] {
+        &self.working
     }
 
     /// The tasks of a run on texts in these rows. Rows are in constants only: the schedule serves all of them.

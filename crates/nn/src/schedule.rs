@@ -79,6 +79,22 @@ pub struct Memory {
     pub stage: usize,
 }
 
+/// What a stage holds at its peak, besides keys and matrices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Working {
+    /// Bytes of the blocks that are there, of this stage and of others.
+    pub blocks: u64,
+    /// Bytes that a task holds beyond them, what it makes included.
+    pub task: u64,
+}
+
+impl Working {
+    /// All of it.
+    pub fn bytes(&self) -> u64 {
+        self.blocks + self.task
+    }
+}
+
 impl Memory {
     /// Bytes of a device at the peak of a run.
     pub fn peak(&self) -> u64 {
@@ -114,6 +130,43 @@ impl Schedule {
             }
         }
         Self::in_order(program, &order)
+    }
+
+    /// On demand: each task just before the first one that reads what it makes, from the results backwards. A group of token
+    /// blocks goes through attention before the scores of the next one are begun.
+    pub fn on_demand(program: &Program) -> Self {
+        let makers = |ids: &[BlockId]| {
+            let makers = ids.iter().rev().filter_map(|id| program.block(*id).made_by);
+            makers.collect::<Vec<_>>()
+        };
+        let mut wanted = (0..program.tasks().len()).rev().map(TaskId).collect::<Vec<_>>();
+        wanted.extend(makers(&program.result_blocks().collect::<Vec<_>>()));
+        let (mut order, mut done) = (vec![], vec![false; program.tasks().len()]);
+        // A task stays on the stack until all that it reads is made.
+        while let Some(&task) = wanted.last() {
+            let mut missing = if done[task.0] { vec![] } else { makers(&program.task(task).reads) };
+            missing.retain(|maker| !done[maker.0]);
+            if !missing.is_empty() {
+                wanted.extend(missing);
+                continue;
+            }
+            wanted.pop();
+            if !std::mem::replace(&mut done[task.0], true) {
+                order.push(task);
+            }
+        }
+        Self::in_order(program, &order)
+    }
+
+    /// Of the orders above the one that takes less memory.
+    ///
+    /// # Errors
+    /// Those that tasks would run into.
+    pub fn smallest(program: &Program, catalog: &mut Catalog) -> Result<Self> {
+        let (deepest, demanded) = (Self::deepest_first(program), Self::on_demand(program));
+        let memory =
+            |order: &Self, catalog: &mut Catalog| Ok::<_, Error>(order.memory(program, catalog)?.working);
+        Ok(if memory(&demanded, catalog)? < memory(&deepest, catalog)? { demanded } else { deepest })
     }
 
     /// The tasks in this order, each block freed after its last use.
@@ -203,24 +256,36 @@ impl Schedule {
     pub fn memory(&self, program: &Program, catalog: &mut Catalog) -> Result<Memory> {
         let keys = catalog.keys(program)?.bytes(catalog.params());
         let mut memory = Memory { keys, matrices: catalog.matrix_bytes(), ..Memory::default() };
+        for (stage, working) in self.working(program, catalog)?.iter().enumerate() {
+            if working.bytes() > memory.working {
+                (memory.working, memory.stage) = (working.bytes(), stage);
+            }
+        }
+        Ok(memory)
+    }
+
+    /// What each stage holds at its peak.
+    pub fn working(&self, program: &Program, catalog: &mut Catalog) -> Result<Vec<Working>> {
         let bytes = |params: &Params, id: &BlockId| {
             let limbs = params.basis(program.block(*id).level).len();
             (2 * limbs * params.n() * size_of::<u64>()) as u64
         };
-        let mut live: u64 = program.input_blocks().map(|id| bytes(catalog.params(), &id)).sum();
+        let mut stages = vec![Working::default(); program.stages().len()];
+        let mut blocks: u64 = program.input_blocks().map(|id| bytes(catalog.params(), &id)).sum();
         for step in &self.steps {
             match step {
                 Step::Run(id) => {
                     let task = program.task(*id);
-                    let needed = live + catalog.cost(program, task)?.totals.peak_bytes;
-                    if needed > memory.working {
-                        (memory.working, memory.stage) = (needed, task.stage);
+                    let now = Working { blocks, task: catalog.cost(program, task)?.totals.peak_bytes };
+                    let stage = &mut stages[task.stage];
+                    if now.bytes() > stage.bytes() {
+                        *stage = now;
                     }
-                    live += task.writes.iter().map(|id| bytes(catalog.params(), id)).sum::<u64>();
+                    blocks += task.writes.iter().map(|id| bytes(catalog.params(), id)).sum::<u64>();
                 }
-                Step::Free(id) => live -= bytes(catalog.params(), id),
+                Step::Free(id) => blocks -= bytes(catalog.params(), id),
             }
         }
-        Ok(memory)
+        Ok(stages)
     }
 }

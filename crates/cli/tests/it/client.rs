@@ -125,7 +125,7 @@ impl Client {
 }
 
 /// The small model in a folder, with a calibration on these texts.
-fn calibrated(model: &TinyBert, dir: &Path, texts: &[&str]) -> Bert {
+pub(crate) fn calibrated(model: &TinyBert, dir: &Path, texts: &[&str]) -> Bert {
     fs::create_dir(dir).expect("writable");
     model.write(dir).expect("writable");
     let bert = Bert::load(dir).expect("a model");

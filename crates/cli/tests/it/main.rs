@@ -5,6 +5,7 @@ mod calibrate;
 mod checkpoints;
 mod client;
 mod outputs;
+mod plan;
 mod rounding;
 #[cfg(unix)]
 mod signals;

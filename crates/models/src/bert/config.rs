@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use aegis_nn::Layout;
 use serde::Deserialize;
 
 use crate::error::{BadConfig, Error, Result};
@@ -66,6 +67,18 @@ fn bert_eps() -> f64 {
 }
 
 impl Config {
+    /// BERT-Base, uncased, with a position table of 4096 instead of 512 rows: longer texts cost what they would.
+    pub const BERT_BASE: Self = Self {
+        width: 768,
+        layers: 12,
+        heads: 12,
+        intermediate: 3072,
+        vocabulary: 30_522,
+        positions: 4096,
+        token_types: 2,
+        layer_norm_eps: 1e-12,
+    };
+
     /// Reads and checks `config.json` in `dir`.
     ///
     /// # Errors
@@ -125,6 +138,24 @@ impl Config {
     /// Features of one head.
     pub fn head_size(&self) -> usize {
         self.width / self.heads
+    }
+
+    /// The packing for texts of up to `max_tokens` tokens in ciphertexts of `slots` slots; the tokens are padded to a power
+    /// of two, at least the dimension of a head, or to whole token blocks.
+    ///
+    /// # Errors
+    /// [`Error::TextTooLong`] beyond the position table; [`Error::Nn`] if a ciphertext has too few slots.
+    pub fn layout(&self, slots: usize, max_tokens: usize) -> Result<Layout> {
+        if max_tokens > self.positions {
+            return Err(Error::TextTooLong { tokens: max_tokens, max: self.positions });
+        }
+        let fill = Layout::fill(slots, self.width, self.heads)?;
+        let padded = if max_tokens <= fill {
+            max_tokens.next_power_of_two().max(self.head_size())
+        } else {
+            max_tokens.next_multiple_of(fill)
+        };
+        Ok(Layout::new(slots, padded, self.width, self.heads, self.intermediate)?)
     }
 }
 

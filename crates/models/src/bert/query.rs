@@ -238,17 +238,7 @@ impl Bert {
     /// [`Error::TextTooLong`] for more tokens than the model has positions, [`Error::Nn`] if the model does
     /// not fit the slots.
     pub fn layout(&self, slots: usize, max_tokens: usize) -> Result<Layout> {
-        let c = self.config();
-        if max_tokens > c.positions {
-            return Err(Error::TextTooLong { tokens: max_tokens, max: c.positions });
-        }
-        let fill = Layout::fill(slots, c.width, c.heads)?;
-        let padded = if max_tokens <= fill {
-            max_tokens.next_power_of_two().max(c.head_size())
-        } else {
-            max_tokens.next_multiple_of(fill)
-        };
-        Ok(Layout::new(slots, padded, c.width, c.heads, c.intermediate)?)
+        self.config().layout(slots, max_tokens)
     }
 
     /// The client's first step: tokens, embedding layer in plain.

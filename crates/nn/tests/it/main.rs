@@ -3,6 +3,7 @@
 mod layers;
 mod layout;
 mod model;
+mod plan;
 mod program;
 mod slots;
 mod support;
