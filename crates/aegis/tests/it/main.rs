@@ -271,3 +271,19 @@ fn kinds_are_found_behind_other_errors() {
     assert_eq!(aegis::kind_of(&full()), Some(ErrorKind::Memory));
     assert_eq!(aegis::kind_of(&std::io::Error::other("gone")), None);
 }
+
+/// Known before anything is made; the lengths are those that one would try next.
+#[test]
+fn a_run_that_does_not_fit_says_what_would() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let params = Params::insecure(insecure_bootstrap_spec(9)).expect("a ring");
+    let model = Model::new(tiny(dir.path()), params.slots(), 16).expect("a model");
+    let plan = model.plan(&params).expect("a plan");
+    let need = plan.memory().peak();
+    model.check_memory(&plan, &params, need).expect("what it needs is enough");
+    let refused = model.check_memory(&plan, &params, need - 1).expect_err("a byte too few");
+    assert_eq!(refused.kind(), ErrorKind::Memory);
+    let Error::Memory { tokens: 16, need: said, have, fits } = refused else { panic!("{refused}") };
+    assert_eq!((said, have), (need, need - 1));
+    assert!(fits.is_none_or(|tokens| tokens < 16));
+}
