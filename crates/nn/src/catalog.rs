@@ -7,9 +7,9 @@ use std::sync::Arc;
 use aegis_circuits::Bootstrapper;
 use aegis_ckks::{KernelCosts, KeyRequest, Params, Recorder, Totals};
 
-use crate::Result;
 use crate::program::{Kind, Place, Program, Task};
 use crate::refresh::refresh;
+use crate::{Layout, Result};
 
 /// What plans weigh with: an AMD EPYC with AVX-512 IFMA on two cores, from the `hal` bench with 34 limbs and 3 digits
 /// (benches/records, 2026-11-21, layers). `add_streamed` touches 1.57 MB in 43 us. With that price a byte, what is left of
@@ -61,7 +61,8 @@ impl AddAssign for Bill {
 pub struct Catalog {
     recorder: Recorder,
     bootstrapper: Option<Arc<Bootstrapper>>,
-    known: HashMap<Kind, Arc<Cost>>,
+    /// Tasks of one kind are alike in one layout.
+    known: HashMap<Layout, HashMap<Kind, Arc<Cost>>>,
 }
 
 impl Catalog {
@@ -90,13 +91,14 @@ impl Catalog {
     /// # Errors
     /// Those that the task would run into.
     pub fn cost(&mut self, program: &Program, task: &Task) -> Result<Arc<Cost>> {
-        if let Some(known) = self.known.get(&task.kind) {
+        let layout = *program.layout();
+        if let Some(known) = self.known.get(&layout).and_then(|known| known.get(&task.kind)) {
             return Ok(Arc::clone(known));
         }
         let reads = task.reads.iter().map(|id| Ok(self.recorder.ciphertext(program.block(*id).level)?));
         let reads = reads.collect::<Result<Vec<_>>>()?;
         let cost = Arc::new(self.record(|place| task.run(program, place, &reads))?);
-        self.known.insert(task.kind.clone(), Arc::clone(&cost));
+        self.known.entry(layout).or_default().insert(task.kind.clone(), Arc::clone(&cost));
         Ok(cost)
     }
 

@@ -234,7 +234,7 @@ impl Network {
             return Err(Error::OtherLevels { have, want });
         }
         let shape = Shape { layout: self.layout, content: MODEL, rows: rows.clone() };
-        let mut program = Program::new([(shape, params.fresh_level())])?;
+        let mut program = Program::new(&self.layout, [(shape, params.fresh_level())])?;
         let mut values: BTreeMap<_, _> = [self.input].into_iter().zip(program.inputs().to_vec()).collect();
         for (node, step) in self.nodes.iter().zip(&levels.steps) {
             if !step.bootstraps.is_empty() {

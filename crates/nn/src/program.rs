@@ -11,7 +11,7 @@ use aegis_circuits::Bootstrapper;
 use aegis_ckks::{Ciphertext, Evaluator, Level, Params};
 
 use crate::ops::bring;
-use crate::{Axis, Content, Error, Layer, Port, Result, Rows, Shape, TensorRef};
+use crate::{Axis, Content, Error, Layer, Layout, Port, Result, Rows, Shape, TensorRef};
 
 /// A block of a [`Program`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,8 +165,9 @@ impl StageInfo {
 }
 
 /// Tasks over blocks. Fixed by network, levels and rows; a run is an order of its tasks ([`Schedule`](crate::Schedule)).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Program {
+    layout: Layout,
     stages: Vec<StageInfo>,
     tasks: Vec<Task>,
     blocks: Vec<BlockInfo>,
@@ -178,8 +179,16 @@ pub struct Program {
 
 impl Program {
     /// A program without tasks, with inputs of these shapes and levels and no results yet.
-    pub(crate) fn new(inputs: impl IntoIterator<Item = (Shape, Level)>) -> Result<Self> {
-        let mut program = Self::default();
+    pub(crate) fn new(layout: &Layout, inputs: impl IntoIterator<Item = (Shape, Level)>) -> Result<Self> {
+        let mut program = Self {
+            layout: *layout,
+            stages: vec![],
+            tasks: vec![],
+            blocks: vec![],
+            inputs: vec![],
+            results: vec![],
+            brought: BTreeMap::new(),
+        };
         for (shape, level) in inputs {
             let (first, content) = (program.blocks.len(), shape.content);
             let block = |index| BlockInfo { content, index, level, made_by: None };
@@ -196,7 +205,7 @@ impl Program {
     pub fn of_layer(layer: &Arc<impl Layer + ?Sized>, level: Level, rows: &Rows) -> Result<Self> {
         let shape = |port: Port| Shape { layout: *layer.layout(), content: port.content, rows: rows.clone() };
         let inputs = layer.inputs().into_iter().map(|port| (shape(port), level.up(port.above)));
-        let mut program = Self::new(inputs)?;
+        let mut program = Self::new(layer.layout(), inputs)?;
         program.begin(StageInfo::alone(layer.name(), level));
         let inputs = program.inputs.clone();
         program.results = program.layer(layer, level, &inputs)?;
@@ -231,6 +240,11 @@ impl Program {
     /// One block.
     pub fn block(&self, id: BlockId) -> &BlockInfo {
         &self.blocks[id.0]
+    }
+
+    /// Where values sit in the slots of its inputs.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// The inputs: one for a network, those of its ports for a layer.
