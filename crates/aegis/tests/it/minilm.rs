@@ -10,8 +10,8 @@ use aegis_nn::Catalog;
 const BOOTSTRAPS: [(&str, usize, u64); 6] = [
     ("minilm.json", 64, 30),
     ("minilm.json", 128, 37),
-    ("minilm.json", 256, 66),
-    ("minilm.json", 512, 112),
+    ("minilm.json", 256, 53),
+    ("minilm.json", 512, 86),
     ("minilm-shallow.json", 64, 30),
     ("minilm-shallow.json", 128, 37),
 ];
