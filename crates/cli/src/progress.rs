@@ -247,7 +247,6 @@ mod tests {
     fn stage(index: usize, group: &str) -> StageInfo {
         StageInfo {
             index,
-            count: 2,
             group: group.to_owned(),
             layer: "linear".to_owned(),
             section: Section::Other,

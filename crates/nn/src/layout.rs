@@ -207,7 +207,7 @@ impl Layout {
     }
 
     /// A vector of all slots, given token and local feature.
-    pub fn vector(&self, value: impl Fn(usize, usize) -> f64) -> Vec<f64> {
+    pub fn vector<T>(&self, value: impl Fn(usize, usize) -> T) -> Vec<T> {
         let mut values = Vec::with_capacity(self.slots);
         for t in 0..self.block_tokens {
             values.extend((0..self.token_slots).map(|f| value(t, f)));

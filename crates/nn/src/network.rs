@@ -279,7 +279,6 @@ impl Network {
         let outputs = node.layer.outputs();
         StageInfo {
             index: 0,
-            count: 0,
             tasks: 0,
             group: node.group.clone(),
             layer: node.layer.name().into(),
@@ -295,7 +294,6 @@ impl Network {
     fn bootstrap_stage(&self, params: &Params, node: &Node, step: &Step) -> StageInfo {
         StageInfo {
             index: 0,
-            count: 0,
             tasks: 0,
             group: node.group.clone(),
             layer: "bootstrap".into(),

@@ -10,18 +10,13 @@ pub(crate) fn add_vector(ev: &Evaluator, x: &Ciphertext, values: &[f64]) -> Resu
     Ok(ev.add_plain(x, &plaintext)?)
 }
 
-/// Multiplies by a vector (a period of it), so that a rescale leads to the canonical scale one level below.
-pub(crate) fn mul_vector_lazy(ev: &Evaluator, x: &Ciphertext, values: &[f64]) -> Result<Ciphertext> {
+/// Multiplies by a vector (a period of it). One level, canonical scale.
+pub(crate) fn mul_vector(ev: &Evaluator, x: &Ciphertext, values: &[f64]) -> Result<Ciphertext> {
     let (params, level) = (ev.params(), x.level());
     let below = level.lowered(1);
     let scale = params.scale(below) * params.rescale_factor(level) / x.scale();
     let plaintext = Plaintext::encode_real(ev.context(), values, scale, level)?;
-    Ok(ev.mul_plain(x, &plaintext)?)
-}
-
-/// Multiplies by a vector (a period of it). One level, canonical scale.
-pub(crate) fn mul_vector(ev: &Evaluator, x: &Ciphertext, values: &[f64]) -> Result<Ciphertext> {
-    Ok(ev.rescale(&mul_vector_lazy(ev, x, values)?)?)
+    Ok(ev.rescale(&ev.mul_plain(x, &plaintext)?)?)
 }
 
 /// The sum of the blocks along an axis, of which there is at least one.
@@ -34,15 +29,11 @@ pub(crate) fn total(ev: &Evaluator, blocks: &[Ciphertext]) -> Result<Ciphertext>
 /// two.
 pub(crate) fn sum_steps(ev: &Evaluator, x: &Ciphertext, step: i64, width: usize) -> Result<Ciphertext> {
     let mut sum = x.clone();
-    for steps in doublings(step, width) {
-        let turned = ev.rotate(&sum, steps)?;
+    for i in 0..width.ilog2() {
+        let turned = ev.rotate(&sum, step << i)?;
         sum = ev.add(&sum, &turned)?;
     }
     Ok(sum)
-}
-
-fn doublings(step: i64, width: usize) -> impl Iterator<Item = i64> {
-    (0..width.ilog2()).map(move |i| step << i)
 }
 
 /// Brings `x` down to `level` at its canonical scale.
@@ -66,10 +57,10 @@ pub(crate) struct BlockSum {
 }
 
 impl BlockSum {
-    /// The sum in the first `step` slots of each token and zeros elsewhere, times `factor`. One level.
-    pub(crate) fn gather(&self, ev: &Evaluator, x: &Ciphertext, factor: f64) -> Result<Ciphertext> {
+    /// The sum in the first `step` slots of each token and zeros elsewhere. One level.
+    pub(crate) fn gather(&self, ev: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
         let sum = sum_steps(ev, x, self.step as i64, self.width)?;
-        let kept = |f: usize| if f < self.step { factor } else { 0.0 };
+        let kept = |f: usize| if self.is_at(f, 0) { 1.0 } else { 0.0 };
         mul_vector(ev, &sum, &(0..self.token_slots).map(kept).collect::<Vec<_>>())
     }
 

@@ -118,8 +118,6 @@ pub enum Section {
 pub struct StageInfo {
     /// Index among all stages of the program.
     pub index: usize,
-    /// Number of stages of the program.
-    pub count: usize,
     /// The group the layer was added under ("layer 3").
     pub group: String,
     /// Name of the layer, or `bootstrap`.
@@ -145,7 +143,6 @@ impl StageInfo {
     fn alone(layer: &str, level: Level) -> Self {
         Self {
             index: 0,
-            count: 0,
             group: "alone".into(),
             layer: layer.into(),
             section: Section::Other,
@@ -273,9 +270,7 @@ impl Program {
 
     /// Begins a stage: tasks that are added belong to it.
     pub(crate) fn begin(&mut self, stage: StageInfo) {
-        let index = self.stages.len();
-        self.stages.push(StageInfo { index, tasks: 0, ..stage });
-        self.stages.iter_mut().for_each(|stage| stage.count = index + 1);
+        self.stages.push(StageInfo { index: self.stages.len(), tasks: 0, ..stage });
     }
 
     /// Adds a task to the last stage. It makes blocks of these contents, indices and levels.

@@ -294,16 +294,15 @@ impl Shape {
 
     /// The largest magnitude in the slots of rows that are not tokens.
     pub fn padding(&self, blocks: &[Vec<f64>]) -> f64 {
-        let mut rest = blocks.to_vec();
-        let real = |slot: usize, j: usize| {
-            let layout = &self.layout;
+        let layout = &self.layout;
+        let real = |j: usize, slot: usize| {
             let a = j / (self.blocks() / layout.token_blocks()).max(1);
             self.rows.row(a * layout.block_tokens() + slot / layout.token_slots()).is_some()
         };
-        for (j, block) in rest.iter_mut().enumerate() {
-            block.iter_mut().enumerate().filter(|(slot, _)| real(*slot, j)).for_each(|(_, v)| *v = 0.0);
-        }
-        largest(rest.into_iter().flatten())
+        let values = blocks.iter().enumerate().flat_map(|(j, block)| {
+            block.iter().enumerate().filter(move |(slot, _)| !real(j, *slot)).map(|(_, value)| *value)
+        });
+        largest(values)
     }
 
     /// Calls `f` with each slot that holds an entry, as block and slot, and the row and column of the entry.

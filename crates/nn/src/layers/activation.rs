@@ -56,13 +56,12 @@ impl Gelu {
     /// The polynomial of every slot of token block `a`.
     fn polynomial(&self, a: usize, rows: &Rows) -> Result<Polynomial> {
         let start = a * self.layout.block_tokens();
-        let class = self.layout.vector(|t, _| match rows.row(start + t) {
+        let classes = self.layout.vector(|t, _| match rows.row(start + t) {
             Some(row) if row.token == 0 => TOKEN_0,
             Some(_) => OTHERS,
             None => PADDING,
-        } as f64);
+        });
         let polynomials = [vec![], self.coefficients.clone(), self.first.clone()];
-        let classes = class.into_iter().map(|class| class as usize).collect();
         Ok(Polynomial::by_class(&polynomials, classes, (-1.0, 1.0))?)
     }
 }

@@ -193,9 +193,8 @@ impl InverseSqrt {
             return Ok(vec![polynomial.evaluate(ev, x)?]);
         }
         let of_block = |a: usize| {
-            let class = |t, f| if f == a && rows.row(a * tokens + t).is_some() { 1.0 } else { 0.0 };
-            let classes = layout.vector(class).into_iter().map(|class| class as usize).collect();
-            Polynomial::by_class(&[vec![], self.cheb.clone()], classes, (-1.0, 1.0))
+            let class = |t, f| usize::from(f == a && rows.row(a * tokens + t).is_some());
+            Polynomial::by_class(&[vec![], self.cheb.clone()], layout.vector(class), (-1.0, 1.0))
         };
         let units = (0..layout.token_blocks()).map(of_block).collect::<aegis_circuits::Result<Vec<_>>>()?;
         let inverses = Polynomial::evaluate_units(ev, x, &units)?;

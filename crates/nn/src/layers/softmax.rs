@@ -49,9 +49,8 @@ impl Exp {
     /// The polynomial of every slot of a block of scores.
     fn of_block(&self, block: usize, shape: &Shape) -> Result<Polynomial> {
         let without = if shape.rows.lengths().len() == 1 { NO_SCORE } else { OTHER_TEXT };
-        let class = |t, f| if shape.score(block, t, f).is_some() { SCORE } else { without } as f64;
-        let classes = self.layout.vector(class).into_iter().map(|class| class as usize).collect();
-        Ok(Polynomial::by_class(&self.polynomials, classes, (-1.0, 1.0))?)
+        let class = |t, f| if shape.score(block, t, f).is_some() { SCORE } else { without };
+        Ok(Polynomial::by_class(&self.polynomials, self.layout.vector(class), (-1.0, 1.0))?)
     }
 
     fn exp(&self, ev: &Evaluator, score: &Ciphertext, block: usize, shape: &Shape) -> Result<Ciphertext> {
@@ -176,9 +175,8 @@ impl Layer for RowSum {
         let (scores, layout) = (&inputs[0], self.layout);
         scores.expect(Content::Scores, "attention weights")?;
         let port = Port::new(Content::RowSums, 0);
-        let sum = move |ev: &Evaluator, _, line: &[Ciphertext]| {
-            head_sum(&layout).gather(ev, &total(ev, line)?, 1.0)
-        };
+        let sum =
+            move |ev: &Evaluator, _, line: &[Ciphertext]| head_sum(&layout).gather(ev, &total(ev, line)?);
         let sums = program.fold("sum", (scores, &[Axis::Key, Axis::Offset]), port, sum)?;
         let port = Port::new(Content::PackedSums, 0);
         let groups = sums.chunks(layout.group() * layout.model_blocks()).enumerate();
