@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aegis_hal::{Backend, Error, HostData, Kernel, Memory, Poly, Result, Shape, View, ViewMut};
+use aegis_hal::{Backend, Error, HostData, Kernel, Memory, Parcel, Poly, Result, Shape, View, ViewMut};
 use aegis_ring::{Basis, Rns};
 
 use crate::engine::{Engine, Launch};
@@ -16,6 +16,8 @@ use crate::simd::{Isa, Simd};
 pub struct CpuOptions {
     /// Number of workers; zero takes as many as the machine has.
     pub threads: usize,
+    /// One worker has a queue too, so that launches return at once: for several devices driven by one host.
+    pub queue: bool,
     /// Instruction set, for tests and comparisons; `None` takes the best that the machine has.
     pub isa: Option<Isa>,
     /// Most bytes of buffers and of the scratch of launches at once, rounded down to whole cache lines. Tables of a
@@ -25,8 +27,8 @@ pub struct CpuOptions {
 
 /// A CPU as a device.
 ///
-/// With one thread every launch runs on the calling thread before it returns. With more, a queue thread hands the
-/// parts of each launch to that many workers; launches return at once.
+/// With one thread and no queue every launch runs on the calling thread before it returns. Otherwise launches return at
+/// once: a queue thread runs them one after the other, with more threads handing the parts of each to workers.
 ///
 /// Memory is taken when a buffer is first written and kept by the device: a fresh buffer may show words that an earlier
 /// buffer of this device held, and only such. Nothing is wiped but what was poisoned.
@@ -63,7 +65,7 @@ impl Cpu {
             let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
             Some(builder.thread_name(|i| format!("aegis-cpu-{i}")).build().map_err(|e| refused(&e))?)
         };
-        let executor = Executor::new(threads == 1).map_err(|e| refused(&e))?;
+        let executor = Executor::new(threads == 1 && !options.queue).map_err(|e| refused(&e))?;
         Ok(Self { executor, engine: Arc::new(Engine::new(rns, workers, simd, pool)) })
     }
 
@@ -103,11 +105,32 @@ impl Backend for Cpu {
     }
 
     fn download(&self, view: View<'_>) -> Result<Vec<u64>> {
-        let operand = self.operand(view)?;
+        let (operand, limbs) = (self.operand(view)?, view.poly().basis().clone());
         self.executor.wait_for(move || {
             // SAFETY: Executor (see `operand`).
-            unsafe { Engine::download(&operand) }
+            unsafe { Engine::words(&operand, &limbs) }
         })?
+    }
+
+    fn export(&self, view: View<'_>, limbs: &Basis) -> Result<Parcel> {
+        view.check_limbs("export", limbs)?;
+        let (operand, limbs) = (self.operand(view)?, limbs.clone());
+        let (promise, parcel) = Parcel::promise();
+        self.submit(move |_| {
+            // SAFETY: Executor (see `operand`).
+            promise.keep(unsafe { Engine::words(&operand, &limbs) });
+            Ok(())
+        })?;
+        Ok(parcel)
+    }
+
+    fn adopt(&self, out: ViewMut<'_>, limbs: &Basis, parcel: &Parcel) -> Result<()> {
+        out.as_view().check_limbs("adopt", limbs)?;
+        let (out, limbs, parcel) = (self.operand(out.as_view())?, limbs.clone(), parcel.clone());
+        self.submit(move |engine| {
+            // SAFETY: Executor (see `operand`).
+            unsafe { engine.adopt(&out, &limbs, &parcel) }
+        })
     }
 
     fn launch(&self, kernel: &Kernel, limbs: &Basis, out: ViewMut<'_>, ins: &[View<'_>]) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use aegis_hal::{HostData, Kernel, Result, Shape};
+use aegis_hal::{HostData, Kernel, Parcel, Result, Shape};
 use aegis_ring::{BaseConv, Basis, Factor, Galois, LimbId, NttTable, Rns};
 use rayon::prelude::*;
 
@@ -134,21 +134,50 @@ impl Engine {
         Ok(())
     }
 
-    /// The content of a buffer.
+    /// These limbs of an operand: polynomial, then limb in the order of `limbs`, then word.
     ///
     /// # Safety
     /// As for [`Engine::upload`].
-    pub(crate) unsafe fn download(operand: &Operand) -> Result<Vec<u64>> {
+    pub(crate) unsafe fn words(operand: &Operand, limbs: &Basis) -> Result<Vec<u64>> {
         // SAFETY: Executor, passed on, outside the parallel part.
         let rows = unsafe { operand.open() }?;
-        let limbs = rows.limbs();
-        let mut words = Vec::with_capacity(rows.count() * limbs * rows.n());
+        let positions = rows.positions(limbs);
+        let mut words = Vec::with_capacity(rows.count() * limbs.len() * rows.n());
         // Counted in rows: polynomials without limbs may be more than can be counted.
-        for row in 0..rows.count() * limbs {
+        for row in 0..rows.count() * limbs.len() {
+            let (poly, limb) = (row / limbs.len(), row % limbs.len());
             // SAFETY: Executor; this job writes nothing.
-            words.extend_from_slice(unsafe { rows.row(row / limbs, row % limbs) });
+            words.extend_from_slice(unsafe { rows.row(poly, positions[limb]) });
         }
         Ok(words)
+    }
+
+    /// Waits for a parcel and writes it to these limbs of a buffer. Where it fails, the buffer is poisoned.
+    ///
+    /// # Safety
+    /// As for [`Engine::upload`].
+    pub(crate) unsafe fn adopt(&self, out: &Operand, limbs: &Basis, parcel: &Parcel) -> Result<()> {
+        // SAFETY: passed on.
+        let result = parcel.wait().and_then(|words| unsafe { self.write(out, limbs, &words) });
+        // SAFETY: passed on; the slices of `write` are gone.
+        result.inspect_err(|error| unsafe { out.poison(error) })
+    }
+
+    /// # Safety
+    /// As for [`Engine::upload`].
+    unsafe fn write(&self, out: &Operand, limbs: &Basis, words: &[u64]) -> Result<()> {
+        // SAFETY: Executor, passed on, outside the parallel part.
+        let rows = unsafe { out.open() }?;
+        let shape = Shape::new(rows.count(), limbs.clone(), rows.n());
+        shape.check_words(&self.rns, "adopt", words)?;
+        let positions = rows.positions(limbs);
+        self.parallel(rows.count() * limbs.len(), |task| {
+            let (poly, limb) = (task / limbs.len(), task % limbs.len());
+            // SAFETY: Apart.
+            let row = unsafe { rows.row_mut(poly, positions[limb]) };
+            row.copy_from_slice(&words[task * rows.n()..][..rows.n()]);
+        });
+        Ok(())
     }
 
     /// Runs a checked launch. Where it fails, the output is poisoned.

@@ -103,11 +103,6 @@ impl<'a> Rows<'a> {
         self.operand.count
     }
 
-    /// Number of limbs of a polynomial.
-    pub(crate) fn limbs(&self) -> usize {
-        self.operand.basis.len()
-    }
-
     /// Where `limb` stands in a polynomial. The launch was checked, so it is there.
     pub(crate) fn position(&self, limb: LimbId) -> usize {
         self.operand.basis.position(limb).expect("a checked launch names limbs of its operands")

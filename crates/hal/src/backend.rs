@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aegis_ring::{Basis, Rns};
 use zeroize::Zeroizing;
 
-use crate::{Error, Kernel, Misfit, Poly, Result, Shape, View, ViewMut};
+use crate::{Error, Kernel, Misfit, Parcel, Poly, Result, Shape, View, ViewMut};
 
 /// A device, passed by value: cheap to clone, never ambient.
 pub type Device = Arc<dyn Backend>;
@@ -25,24 +25,34 @@ impl HostData {
     /// Checks the data against the shape it is meant for: number of words, and canonical residues. Every backend
     /// calls it in [`Backend::upload`].
     pub fn check(&self, rns: &Rns, shape: &Shape) -> Result<()> {
-        let refuse = |misfit| Err(Error::Operands { op: "upload", misfit });
         shape.check(rns)?;
-        let (have, want) = match self {
-            Self::Residues(words) => (words.len(), shape.words()),
-            Self::Coefficients(words) => (words.len(), shape.batch() * shape.n()),
-        };
-        if have != want {
-            return refuse(Misfit::DataLength { have, want });
+        match self {
+            Self::Residues(words) => shape.check_words(rns, "upload", words),
+            Self::Coefficients(words) => check_length("upload", words.len(), shape.batch() * shape.n()),
         }
-        let Self::Residues(words) = self else { return Ok(()) };
-        for (row, limb) in words.chunks_exact(shape.n()).zip(shape.basis().iter().cycle()) {
+    }
+}
+
+impl Shape {
+    /// Checks words that are to fill such a buffer: their number, and that they are canonical residues. `op` is what the
+    /// error names. Every backend calls it in [`Backend::adopt`].
+    pub fn check_words(&self, rns: &Rns, op: &'static str, words: &[u64]) -> Result<()> {
+        check_length(op, words.len(), self.words())?;
+        for (row, limb) in words.chunks_exact(self.n()).zip(self.basis().iter().cycle()) {
             let modulus = rns.modulus(limb).value();
             if let Some(&value) = row.iter().find(|&&word| word >= modulus) {
-                return refuse(Misfit::NotAResidue { value, modulus });
+                return Err(Error::Operands { op, misfit: Misfit::NotAResidue { value, modulus } });
             }
         }
         Ok(())
     }
+}
+
+fn check_length(op: &'static str, have: usize, want: usize) -> Result<()> {
+    if have == want {
+        return Ok(());
+    }
+    Err(Error::Operands { op, misfit: Misfit::DataLength { have, want } })
 }
 
 /// What the buffers of a device take, in bytes.
@@ -92,6 +102,18 @@ pub trait Backend: Send + Sync {
 
     /// The content as canonical residues: polynomial, then limb in basis order, then word.
     fn download(&self, view: View<'_>) -> Result<Vec<u64>>;
+
+    /// Starts to copy these limbs out: polynomial, then limb in the order of `limbs`, then word. The host does not wait: the
+    /// parcel is there when the launches so far that touch the buffer are done, and holds what they left.
+    ///
+    /// Fails at once for a foreign buffer or a limb that it does not hold; the parcel fails where the buffer is poisoned.
+    fn export(&self, view: View<'_>, limbs: &Basis) -> Result<Parcel>;
+
+    /// Enqueues the writing of these limbs with the words of a parcel, laid out as by [`Backend::export`]. Launches after it
+    /// wait for the words; the host does not, unless the device has no queue and runs launches as they come. The words may come from anywhere: they are checked as those of an upload.
+    ///
+    /// Fails at once as [`Backend::export`]; a parcel that fails or does not fit poisons the output.
+    fn adopt(&self, out: ViewMut<'_>, limbs: &Basis, parcel: &Parcel) -> Result<()>;
 
     /// Whether the words of an upload are looked at. Where they are not (a recorder of shapes), nobody needs to compute them,
     /// and data of no words stands for those of any shape.

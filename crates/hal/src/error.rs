@@ -42,6 +42,14 @@ pub enum Error {
         /// Bytes in use by other buffers. Together with `asked` they may be below the limit: free memory in pieces.
         live: u64,
     },
+    /// Words that another rank was to send did not come. What waited for them is poisoned; the device goes on working.
+    #[error("rank {rank} {fault}")]
+    Peer {
+        /// The other rank.
+        rank: usize,
+        /// What is the matter with it.
+        fault: PeerFault,
+    },
     /// The device could not be made, or it failed in a launch, perhaps an earlier one: it is unusable.
     #[error("the device failed: {0}; make another one")]
     Device(String),
@@ -54,9 +62,50 @@ impl Error {
             Self::WrongDevice | Self::MissingLimb { .. } | Self::Operands { .. } => ErrorKind::Input,
             Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::OutOfMemory { .. } => ErrorKind::Memory,
-            Self::Device(_) => ErrorKind::Device,
+            Self::Peer { .. } | Self::Device(_) => ErrorKind::Device,
         }
     }
+}
+
+/// Why another rank sends nothing of use: see [`Error::Peer`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerFault {
+    /// Nothing was heard of it for this long.
+    #[error("was not heard of for {ms} ms: it is stopped, or lost with its network; start the run again")]
+    Silent {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// It ended before it sent what was expected.
+    #[error("has ended; its own message says why")]
+    Gone,
+    /// It could not make the words that it was to send.
+    #[error("failed: {cause}")]
+    Failed {
+        /// What it said.
+        cause: String,
+    },
+    /// It sent another number of words than was agreed: it runs another program.
+    #[error("sent {have} words where {want} were agreed; it runs another program")]
+    Length {
+        /// Words received.
+        have: usize,
+        /// Words expected.
+        want: usize,
+    },
+    /// It does not agree on what is to be run.
+    #[error("has {what} of its own; start all ranks with the same arguments and files")]
+    Disagrees {
+        /// What differs.
+        what: &'static str,
+    },
+    /// The transport between processes failed.
+    #[error("cannot be reached: {cause}")]
+    Transport {
+        /// What it said.
+        cause: String,
+    },
 }
 
 /// Why operands do not fit an operation: see [`Error::Operands`].
@@ -199,6 +248,7 @@ mod tests {
             (Error::Operands { op: "mul", misfit }, ErrorKind::Input),
             (Error::Unsupported("mod_up"), ErrorKind::Unsupported),
             (Error::OutOfMemory { asked: 8, limit: None, live: 0 }, ErrorKind::Memory),
+            (Error::Peer { rank: 1, fault: PeerFault::Gone }, ErrorKind::Device),
             (Error::Device("gone".into()), ErrorKind::Device),
         ];
         cases.iter().for_each(|(error, kind)| assert_eq!(error.kind(), *kind, "{error}"));

@@ -33,12 +33,14 @@ mod backend;
 pub mod conformance;
 mod error;
 mod kernel;
+mod parcel;
 mod poly;
 pub mod trace;
 
 pub use aegis_ring::ErrorKind;
 pub use backend::{Backend, Device, HostData, Memory};
-pub use error::{Error, Misfit, Result};
+pub use error::{Error, Misfit, PeerFault, Result};
 pub use kernel::{Facts, Kernel, Scalars};
+pub use parcel::{Parcel, Promise, Words};
 pub use poly::{Poly, Shape, View, ViewMut};
 pub use trace::Trace;

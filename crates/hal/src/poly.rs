@@ -90,6 +90,11 @@ impl Poly {
         self.buffer.downcast_ref().ok_or(Error::WrongDevice)
     }
 
+    /// [`Poly::buffer`], to change.
+    pub fn buffer_mut<T: 'static>(&mut self) -> Result<&mut T> {
+        self.buffer.downcast_mut().ok_or(Error::WrongDevice)
+    }
+
     /// What the buffer holds.
     pub fn shape(&self) -> &Shape {
         &self.shape
@@ -103,6 +108,14 @@ impl Poly {
     /// The limbs of each polynomial.
     pub fn basis(&self) -> &Basis {
         &self.shape.basis
+    }
+
+    /// Fails with [`Error::MissingLimb`] unless the buffer holds these limbs.
+    pub(crate) fn check_limbs(&self, limbs: &Basis) -> Result<()> {
+        match limbs.iter().find(|&l| !self.basis().contains(l)) {
+            Some(limb) => Err(Error::MissingLimb { limb, have: self.basis().clone() }),
+            None => Ok(()),
+        }
     }
 
     /// All polynomials, to read.
@@ -167,6 +180,18 @@ impl<'a> View<'a> {
         View { poly: self.poly, first: self.first + first, count }
     }
 
+    /// Fails unless the buffer holds these limbs and the run lies inside its batch. Every backend calls it in
+    /// [`Backend::export`](crate::Backend::export) and [`Backend::adopt`](crate::Backend::adopt).
+    pub fn check_limbs(&self, op: &'static str, limbs: &Basis) -> Result<()> {
+        self.check().map_err(|misfit| Error::Operands { op, misfit })?;
+        self.poly.check_limbs(limbs)
+    }
+
+    /// What a buffer for these limbs of the run holds.
+    pub fn shape_of(&self, limbs: &Basis) -> Shape {
+        Shape::new(self.count, limbs.clone(), self.poly.shape.n)
+    }
+
     /// Checks that the run lies inside the batch: what backends with memory of their own rely on.
     pub(crate) fn check(&self) -> std::result::Result<(), Misfit> {
         let (first, count, batch) = (self.first, self.count, self.poly.batch());
@@ -185,6 +210,11 @@ pub struct ViewMut<'a> {
 impl ViewMut<'_> {
     /// The buffer.
     pub fn poly(&self) -> &Poly {
+        self.poly
+    }
+
+    /// The buffer, to change. For implementers of [`Backend`](crate::Backend) whose buffers are made of others.
+    pub fn poly_mut(&mut self) -> &mut Poly {
         self.poly
     }
 

@@ -35,7 +35,12 @@ struct Probed {
 
 pub(super) fn open() -> Box<dyn Target> {
     let device = |rns: &Arc<Rns>, isa| {
-        let options = CpuOptions { threads: 1, isa: Some(isa), memory_limit: Some(MEMORY_BYTES) };
+        let options = CpuOptions {
+            threads: 1,
+            isa: Some(isa),
+            memory_limit: Some(MEMORY_BYTES),
+            ..CpuOptions::default()
+        };
         let device: Device = Arc::new(Cpu::with_options(Arc::clone(rns), options).expect("a device"));
         Probed { oracle: Oracle::new(&device), device }
     };

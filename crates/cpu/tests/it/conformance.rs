@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aegis_cpu::{Cpu, CpuOptions, Isa};
 use aegis_hal::{
-    Backend, Device, Error, HostData, Kernel, Memory, Poly, Result, Shape, View, ViewMut, conformance,
+    Backend, Device, Error, HostData, Kernel, Memory, Parcel, Poly, Result, Shape, View, ViewMut, conformance,
 };
 use aegis_ring::{Basis, LimbId, NttTable, Rns, primes};
 
@@ -37,6 +37,13 @@ fn every_kernel_agrees_with_the_reference() {
 }
 
 #[test]
+fn one_worker_behind_a_queue_conforms() {
+    let options = CpuOptions { threads: 1, queue: true, ..CpuOptions::default() };
+    let dev: Device = Arc::new(Cpu::with_options(ring(6), options).unwrap());
+    conformance::check(&dev, 1).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
 fn larger_rings_agree_with_scalar_transforms() {
     for isa in Isa::available() {
         for log_n in [9, 12] {
@@ -64,6 +71,14 @@ impl Backend for Unfused {
 
     fn download(&self, view: View<'_>) -> Result<Vec<u64>> {
         self.0.download(view)
+    }
+
+    fn export(&self, view: View<'_>, limbs: &Basis) -> Result<Parcel> {
+        self.0.export(view, limbs)
+    }
+
+    fn adopt(&self, out: ViewMut<'_>, limbs: &Basis, parcel: &Parcel) -> Result<()> {
+        self.0.adopt(out, limbs, parcel)
     }
 
     fn launch(&self, kernel: &Kernel, limbs: &Basis, out: ViewMut<'_>, ins: &[View<'_>]) -> Result<()> {

@@ -8,8 +8,11 @@ use aegis_ring::{Basis, Galois, LimbId, Rns};
 
 fn device(memory_limit: Option<u64>) -> Cpu {
     let rns = Rns::new(3, &[97, 113, 193, 241]).unwrap();
-    Cpu::with_options(Arc::new(rns), CpuOptions { threads: 1, isa: Some(Isa::Portable), memory_limit })
-        .unwrap()
+    Cpu::with_options(
+        Arc::new(rns),
+        CpuOptions { threads: 1, isa: Some(Isa::Portable), memory_limit, ..CpuOptions::default() },
+    )
+    .unwrap()
 }
 
 /// Squares over all limbs.

@@ -7,12 +7,12 @@ use super::{Case, Failure, Slot};
 use crate::{Device, Error, HostData, Kernel, Scalars, Shape};
 
 /// A whole buffer of `batch` polynomials.
-fn whole(batch: usize, basis: &Basis, n: usize) -> Slot {
+pub(super) fn whole(batch: usize, basis: &Basis, n: usize) -> Slot {
     Slot { shape: Shape::new(batch, basis.clone(), n), first: 0, count: batch }
 }
 
 /// `count` polynomials in the middle of a buffer.
-fn middle(count: usize, basis: &Basis, n: usize) -> Slot {
+pub(super) fn middle(count: usize, basis: &Basis, n: usize) -> Slot {
     Slot { shape: Shape::new(count + 2, basis.clone(), n), first: 1, count }
 }
 

@@ -9,6 +9,7 @@
 
 mod cases;
 mod reference;
+mod transfers;
 
 use aegis_ring::Basis;
 
@@ -61,6 +62,7 @@ pub fn check(dev: &Device, seed: u64) -> Result<(), Failure> {
         .enumerate()
         .try_for_each(|(i, case)| oracle.compare(case, seed.wrapping_mul(1000).wrapping_add(i as u64)))?;
     cases::uploads(dev.rns()).into_iter().try_for_each(|shape| oracle.upload(shape, seed))?;
+    transfers::check(dev, seed)?;
     cases::refusals(dev)
 }
 

@@ -55,11 +55,11 @@ impl Data {
         (poly * self.shape.basis().len() + position) * self.shape.n()
     }
 
-    fn row(&self, poly: usize, limb: LimbId) -> &[u64] {
+    pub(super) fn row(&self, poly: usize, limb: LimbId) -> &[u64] {
         &self.words[self.start(poly, limb)..][..self.shape.n()]
     }
 
-    fn row_mut(&mut self, poly: usize, limb: LimbId) -> &mut [u64] {
+    pub(super) fn row_mut(&mut self, poly: usize, limb: LimbId) -> &mut [u64] {
         let start = self.start(poly, limb);
         &mut self.words[start..][..self.shape.n()]
     }

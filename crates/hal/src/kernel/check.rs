@@ -29,7 +29,7 @@ impl Kernel {
         ins.iter().try_for_each(View::check).or_else(refuse)?;
         self.check_batches(out, ins).or_else(refuse)?;
         facts.check_words(out.poly().shape(), ins).or_else(refuse)?;
-        contains(out.poly(), limbs)?;
+        out.poly().check_limbs(limbs)?;
         if in_place {
             facts.check_limbs(out.poly(), limbs)?;
         }
@@ -72,8 +72,8 @@ impl Facts<'_> {
 
     /// An input holds the limbs that are read of it.
     fn check_limbs(&self, input: &Poly, limbs: &Basis) -> Result<()> {
-        self.gathers.map_or(Ok(()), |from| contains(input, from))?;
-        if self.reads_written { contains(input, limbs) } else { Ok(()) }
+        self.gathers.map_or(Ok(()), |from| input.check_limbs(from))?;
+        if self.reads_written { input.check_limbs(limbs) } else { Ok(()) }
     }
 }
 
@@ -91,11 +91,4 @@ fn check_scalars(rns: &Rns, scalars: &[u64], limbs: &Basis) -> std::result::Resu
         }
     }
     Ok(())
-}
-
-fn contains(poly: &Poly, limbs: &Basis) -> Result<()> {
-    match limbs.iter().find(|&l| !poly.basis().contains(l)) {
-        Some(limb) => Err(Error::MissingLimb { limb, have: poly.basis().clone() }),
-        None => Ok(()),
-    }
 }

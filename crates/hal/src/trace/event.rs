@@ -28,6 +28,10 @@ pub enum Event {
     Launch(Launch),
     /// Polynomials went to the host.
     Download(Operand),
+    /// Limbs left for another device.
+    Export(Operand),
+    /// Limbs came from another device.
+    Adopt(Operand),
     /// A buffer was dropped.
     Free {
         /// Its number.

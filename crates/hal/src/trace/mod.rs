@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aegis_ring::{Basis, Rns};
 
-use crate::{Backend, Error, HostData, Kernel, Memory, Poly, Result, Shape, View, ViewMut};
+use crate::{Backend, Error, HostData, Kernel, Memory, Parcel, Poly, Result, Shape, View, ViewMut};
 
 pub use costs::KernelCosts;
 pub use event::{Event, Launch, Operand};
@@ -183,6 +183,26 @@ impl Backend for Trace {
         log.totals += Totals { downloads: 1, download_bytes: bytes, ..Totals::default() };
         log.keep(Event::Download(operand));
         Ok(words)
+    }
+
+    fn export(&self, view: View<'_>, limbs: &Basis) -> Result<Parcel> {
+        view.check_limbs("export", limbs)?;
+        let (operand, shape) = (self.operand(view, limbs)?, view.shape_of(limbs));
+        let mut log = lock(&self.log);
+        log.totals += Totals { exported_bytes: shape.bytes(), ..Totals::default() };
+        log.keep(Event::Export(operand));
+        Ok(Parcel::ready(if self.reads_words { vec![0; shape.words()] } else { vec![] }))
+    }
+
+    /// Does not wait for the words, nor look at them.
+    fn adopt(&self, out: ViewMut<'_>, limbs: &Basis, _parcel: &Parcel) -> Result<()> {
+        let view = out.as_view();
+        view.check_limbs("adopt", limbs)?;
+        let operand = self.operand(view, limbs)?;
+        let mut log = lock(&self.log);
+        log.totals += Totals { adopted_bytes: view.shape_of(limbs).bytes(), ..Totals::default() };
+        log.keep(Event::Adopt(operand));
+        Ok(())
     }
 
     fn reads_words(&self) -> bool {

@@ -51,6 +51,10 @@ pub struct Totals {
     pub downloads: u64,
     /// Bytes that came to the host.
     pub download_bytes: u64,
+    /// Bytes that left for other devices.
+    pub exported_bytes: u64,
+    /// Bytes that came from other devices.
+    pub adopted_bytes: u64,
     /// Buffers made.
     pub allocations: u64,
     /// Buffers dropped.
@@ -138,6 +142,8 @@ impl Totals {
             upload_bytes: f(self.upload_bytes, other.upload_bytes),
             downloads: f(self.downloads, other.downloads),
             download_bytes: f(self.download_bytes, other.download_bytes),
+            exported_bytes: f(self.exported_bytes, other.exported_bytes),
+            adopted_bytes: f(self.adopted_bytes, other.adopted_bytes),
             allocations: f(self.allocations, other.allocations),
             frees: f(self.frees, other.frees),
             ..self

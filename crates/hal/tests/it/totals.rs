@@ -229,6 +229,8 @@ fn totals_of_a_fixed_sequence() {
             upload_bytes: 128,
             downloads: 1,
             download_bytes: 512,
+            exported_bytes: 0,
+            adopted_bytes: 0,
             allocations: 3,
             frees: 1,
             live_bytes: 1024,
