@@ -33,7 +33,7 @@ fn ntt(c: &mut Criterion) {
         let device = Cpu::new(rns, 1).expect("a device");
         let basis = Basis::new([LimbId(0)]);
         let shape = Shape::new(1, basis.clone(), 1 << log_n);
-        let mut poly = device.upload(shape, HostData::Residues(words)).expect("memory");
+        let mut poly = device.upload(shape, HostData::residues(words)).expect("memory");
         group.bench_function(BenchmarkId::new("device", log_n), |b| {
             b.iter(|| {
                 device.launch(&Kernel::Ntt, &basis, poly.view_mut(), &[]).expect("a fitting launch");

@@ -108,5 +108,5 @@ fn filled(device: &dyn Backend, batch: usize, basis: &Basis, n: usize) -> anyhow
     let words = batch * basis.len() * n;
     // Below every prime, so that the residues are canonical.
     let data = (0..words as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44).collect();
-    Ok(device.upload(Shape::new(batch, basis.clone(), n), HostData::Residues(data))?)
+    Ok(device.upload(Shape::new(batch, basis.clone(), n), HostData::residues(data))?)
 }

@@ -26,7 +26,7 @@ impl Context {
             return Err(Error::ForeignDevice { params: params.name().to_owned() });
         }
         let all = params.basis(params.max_level()).union(params.special());
-        let imaginary = device.upload(Shape::new(1, all, 2), HostData::Coefficients(vec![0, 1].into()))?;
+        let imaginary = device.upload(Shape::new(1, all, 2), HostData::coefficients(vec![0, 1]))?;
         let encoder = Encoder::new(params.n(), device.clone());
         Ok(Self(Arc::new(Inner { params, device, encoder, imaginary })))
     }

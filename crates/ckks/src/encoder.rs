@@ -134,7 +134,7 @@ impl Encoder {
         basis: &Basis,
     ) -> Result<Poly> {
         let shape = Shape::new(batch, basis.clone(), n);
-        Ok(self.device.upload(shape, HostData::Coefficients(words))?)
+        Ok(self.device.upload(shape, HostData::coefficients(words))?)
     }
 }
 

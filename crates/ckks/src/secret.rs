@@ -48,7 +48,7 @@ impl SecretPoly {
 /// Small polynomials in evaluation form over `basis`, leaving no copy of their coefficients behind.
 pub(crate) fn upload_small(ctx: &Context, rows: &[&[i64]], basis: &Basis) -> Result<Poly> {
     let shape = Shape::new(rows.len(), basis.clone(), ctx.params().n());
-    Ok(ctx.device().upload(shape, HostData::Coefficients(Zeroizing::new(rows.concat())))?)
+    Ok(ctx.device().upload(shape, HostData::coefficients(Zeroizing::new(rows.concat())))?)
 }
 
 impl Drop for SecretPoly {
@@ -100,7 +100,7 @@ impl SecretKey {
         let seed = plaintext.bind(&seed.derive("secret-key encryption", self.fingerprint.bytes()));
         let s = SecretPoly::upload(ctx, &self.coefficients, &basis)?;
         let a = sampling::uniform(ctx.params().rns(), &basis, 1, &seed.derive("mask", &[]));
-        let a = dev.upload(Shape::new(1, basis.clone(), n), HostData::Residues(a))?;
+        let a = dev.upload(Shape::new(1, basis.clone(), n), HostData::residues(a))?;
         let e = sampling::gaussian(n, &mut seed.derive("error", &[]).rng());
         let mut masked = SecretPoly::upload(ctx, &e, &basis)?;
         let mut product = SecretPoly::new(dev, dev.alloc(Shape::new(1, basis.clone(), n))?);

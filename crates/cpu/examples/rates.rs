@@ -59,7 +59,7 @@ impl Bench {
         let row = |q: u64| (0..n as u64).map(move |i| (i * 0x9e37_79b9) % q);
         let data = (0..batch).flat_map(|_| words.clone()).flat_map(row).collect();
         self.dev
-            .upload(Shape::new(batch, basis.clone(), n), aegis_hal::HostData::Residues(data))
+            .upload(Shape::new(batch, basis.clone(), n), aegis_hal::HostData::residues(data))
             .expect("an upload")
     }
 }

@@ -13,7 +13,7 @@
 //! // 3 X^0 + 1 X^1, squared in evaluation form: 9 + 6 X + X^2.
 //! let mut coefficients = vec![0; 1024];
 //! (coefficients[0], coefficients[1]) = (3, 1);
-//! let x = dev.upload(Shape::new(1, basis.clone(), 1024), HostData::Coefficients(coefficients.into()))?;
+//! let x = dev.upload(Shape::new(1, basis.clone(), 1024), HostData::coefficients(coefficients))?;
 //! let mut square = dev.alloc(x.shape().clone())?;
 //! dev.launch(&Kernel::Mul, &basis, square.view_mut(), &[x.view(), x.view()])?;
 //! dev.launch(&Kernel::Intt, &basis, square.view_mut(), &[])?;

@@ -5,23 +5,33 @@ use std::sync::Arc;
 use aegis_ring::{Basis, Rns};
 use zeroize::Zeroizing;
 
-use crate::{Error, Kernel, Misfit, Parcel, Poly, Result, Shape, View, ViewMut};
+use crate::{Error, Kernel, Misfit, Parcel, Poly, Result, Shape, View, ViewMut, Words};
 
 /// A device, passed by value: cheap to clone, never ambient.
 pub type Device = Arc<dyn Backend>;
 
-/// Data on its way to a device.
+/// Data on its way to a device, or to several: clones share the words.
 #[derive(Clone, Debug)]
 pub enum HostData {
     /// Canonical residues: polynomial, then limb in basis order, then word.
-    Residues(Vec<u64>),
+    Residues(Words),
     /// Signed coefficients, one row of `n` words a polynomial. The device reduces them modulo every limb and transforms
     /// the rows while they are in its cache: the polynomials arrive in evaluation form, as by [`Kernel::Ntt`]. Secrets
-    /// and errors travel this way, so the coefficients are overwritten when dropped.
-    Coefficients(Zeroizing<Vec<i64>>),
+    /// and errors travel this way, so the coefficients are overwritten when the last clone is dropped.
+    Coefficients(Arc<Zeroizing<Vec<i64>>>),
 }
 
 impl HostData {
+    /// Canonical residues.
+    pub fn residues(words: Vec<u64>) -> Self {
+        Self::Residues(Arc::new(words))
+    }
+
+    /// Signed coefficients.
+    pub fn coefficients(words: impl Into<Zeroizing<Vec<i64>>>) -> Self {
+        Self::Coefficients(Arc::new(words.into()))
+    }
+
     /// Checks the data against the shape it is meant for: number of words, and canonical residues. Every backend
     /// calls it in [`Backend::upload`].
     pub fn check(&self, rns: &Rns, shape: &Shape) -> Result<()> {

@@ -75,3 +75,18 @@ pub enum Kernel {
         accumulate: bool,
     },
 }
+
+impl Kernel {
+    /// The kernel of a launch on `limbs`, for a launch on some of them: its constants are those of `part`.
+    pub fn restricted(&self, limbs: &Basis, part: &Basis) -> Self {
+        let of_part = |c: &Scalars| {
+            limbs.iter().zip(&**c).filter(|(l, _)| part.contains(*l)).map(|(_, c)| *c).collect()
+        };
+        match self {
+            Self::ScalarMul(c) => Self::ScalarMul(of_part(c)),
+            Self::ScalarMulAdd(c) => Self::ScalarMulAdd(of_part(c)),
+            Self::ScalarAdd(c) => Self::ScalarAdd(of_part(c)),
+            other => other.clone(),
+        }
+    }
+}

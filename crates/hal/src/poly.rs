@@ -285,7 +285,7 @@ mod tests {
             let wide = batch as u128 * u128::from(limbs.max(1)) * 8 * 8;
             assert_eq!(shape.check(&rns()).is_ok(), wide <= isize::MAX as u128, "{shape:?}");
             assert!(shape.bytes() >= shape.words() as u64, "{shape:?}");
-            let data = HostData::Coefficients(vec![0; 8].into());
+            let data = HostData::coefficients(vec![0; 8]);
             assert!(matches!(trace.upload(shape, data), Err(Error::Operands { .. })), "{batch} x {limbs}");
         }
         // Wraps to nothing, and to eight words.

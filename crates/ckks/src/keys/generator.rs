@@ -246,5 +246,5 @@ fn encapsulation_shapes(ctx: &Context) -> Result<EncapsulationKeys> {
 pub(crate) fn uniform_halves(ctx: &Context, basis: &Basis, count: usize, seed: &Seed) -> Result<Poly> {
     let words = sampling::uniform(ctx.params().rns(), basis, count, seed);
     let shape = Shape::new(count, basis.clone(), ctx.params().n());
-    Ok(ctx.device().upload(shape, HostData::Residues(words))?)
+    Ok(ctx.device().upload(shape, HostData::residues(words))?)
 }

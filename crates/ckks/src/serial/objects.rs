@@ -103,7 +103,7 @@ fn take_pairs<R: Read>(
     for d in 0..count {
         let mut words = Vec::with_capacity(basis.len() * n);
         source.take_residues(ctx, basis, &mut words)?;
-        let stored = dev.upload(Shape::new(1, basis.clone(), n), HostData::Residues(words))?;
+        let stored = dev.upload(Shape::new(1, basis.clone(), n), HostData::residues(words))?;
         let copy = aegis_hal::Kernel::Copy;
         dev.launch(&copy, basis, key.slice_mut(2 * d, 1), &[stored.view()])?;
         dev.launch(&copy, basis, key.slice_mut(2 * d + 1, 1), &[uniform.slice(d, 1)])?;
@@ -297,7 +297,7 @@ impl Ciphertext {
         }
         source.close()?;
         let shape = Shape::new(2, basis, ctx.params().n());
-        let poly = ctx.device().upload(shape, HostData::Residues(words))?;
+        let poly = ctx.device().upload(shape, HostData::residues(words))?;
         Ok(Self::new(poly, level, scale, id))
     }
 }

@@ -137,7 +137,7 @@ fn polynomials_that_hide_nothing_are_suspect() {
     let basis = ctx.params().basis(Level(2));
     for (what, row, forms) in [("zero", vec![0; n], 2), ("constant", constant, 2), ("small", small, 1)] {
         let shape = Shape::new(1, basis.clone(), n);
-        let poly = ctx.device().upload(shape, HostData::Coefficients(row.into())).unwrap();
+        let poly = ctx.device().upload(shape, HostData::coefficients(row)).unwrap();
         assert_eq!(rows(&ctx, &poly).1.len(), forms * basis.len(), "{what}");
     }
 }

@@ -17,7 +17,7 @@ fn views_beyond_their_batch_reach_no_neighbour_and_leave_the_device_working() {
         let dev = Cpu::new(ring(6), threads).unwrap();
         let basis = Basis::new([LimbId(0)]);
         let upload =
-            |value| dev.upload(Shape::new(1, basis.clone(), N), HostData::Residues(vec![value; N])).unwrap();
+            |value| dev.upload(Shape::new(1, basis.clone(), N), HostData::residues(vec![value; N])).unwrap();
         let (before, mut x, after) = (upload(1), upload(2), upload(3));
         for (first, count) in [(usize::MAX, 1), (usize::MAX, 2), ((1 << 54) - 1, 1), (1, 1), (0, 2)] {
             let read = catch_unwind(AssertUnwindSafe(|| dev.download(x.slice(first, count))));
@@ -42,7 +42,7 @@ fn shapes_whose_words_wrap_get_no_buffer() {
         let shape = Shape::new(batch, both.clone(), N);
         let refused = |e: Option<Error>| matches!(e, Some(Error::Operands { .. }));
         assert!(refused(dev.alloc(shape.clone()).err()), "{batch}");
-        assert!(refused(dev.upload(shape.clone(), HostData::Residues(vec![])).err()), "{batch}");
-        assert!(refused(dev.upload(shape, HostData::Coefficients(vec![0; N].into())).err()), "{batch}");
+        assert!(refused(dev.upload(shape.clone(), HostData::residues(vec![])).err()), "{batch}");
+        assert!(refused(dev.upload(shape, HostData::coefficients(vec![0; N])).err()), "{batch}");
     }
 }

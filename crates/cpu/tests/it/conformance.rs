@@ -123,7 +123,7 @@ fn transforms_of_every_size_agree_with_the_scalar_one() {
         for isa in Isa::available() {
             let dev = cpu(Arc::clone(&rns), 2, isa);
             let shape = Shape::new(1, basis.clone(), n);
-            let mut x = dev.upload(shape, HostData::Residues(words.clone())).unwrap();
+            let mut x = dev.upload(shape, HostData::residues(words.clone())).unwrap();
             dev.launch(&Kernel::Ntt, &basis, x.view_mut(), &[]).unwrap();
             assert!(dev.download(x.view()).unwrap() == want, "{isa:?}, forward, N = 2^{log_n}");
             dev.launch(&Kernel::Intt, &basis, x.view_mut(), &[]).unwrap();

@@ -18,11 +18,10 @@ fn program(dev: &Cpu, seed: u64, terms: usize, run: usize) -> Result<Vec<u64>> {
     let q = all.minus(&special);
     let signed = |salt: u64, words: usize| -> HostData {
         let word = |i: u64| (i ^ seed ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
-        HostData::Coefficients(
+        HostData::coefficients(
             (0..words as u64)
                 .map(|i| word(i).wrapping_mul(i | 1).cast_signed() >> (i % 60))
-                .collect::<Vec<_>>()
-                .into(),
+                .collect::<Vec<_>>(),
         )
     };
     let upload = |salt, batch, basis: &Basis, n| -> Result<Poly> {
@@ -77,7 +76,7 @@ fn inner_products_of_thousands_of_terms_have_equal_bits() {
     let basis: Basis = [0, 2].map(LimbId).into_iter().collect();
     let largest = |batch: usize, n: usize| -> HostData {
         let row = |l| vec![rns.modulus(l).value() - 1; n];
-        HostData::Residues((0..batch).flat_map(|_| basis.iter().flat_map(row)).collect())
+        HostData::residues((0..batch).flat_map(|_| basis.iter().flat_map(row)).collect())
     };
     for terms in [1024, 3999, 4000, 4001, 9000] {
         for (weight_n, accumulate) in [(n, false), (n, true), (n / 2, true), (2, false), (2, true), (1, true)]

@@ -30,7 +30,7 @@ fn shape(basis: &Basis) -> Shape {
 /// A small polynomial, linear in `value`.
 fn upload(dev: &Cpu, basis: &Basis, value: i64) -> Poly {
     let words = (0..N as i64).map(|i| value * (i - 5)).collect::<Vec<_>>();
-    dev.upload(shape(basis), HostData::Coefficients(words.into())).unwrap()
+    dev.upload(shape(basis), HostData::coefficients(words)).unwrap()
 }
 
 fn full(asked: u64, limit: u64, live: u64) -> Error {

@@ -14,7 +14,7 @@ fn memory_is_bounded_while_the_host_runs_ahead() {
         let dev = Cpu::new(ring(12), threads).unwrap();
         let basis: Basis = (0..4).map(LimbId).collect();
         let shape = Shape::new(1, basis.clone(), 1 << 12);
-        let mut x = dev.upload(shape.clone(), HostData::Coefficients(vec![1; 1 << 12].into())).unwrap();
+        let mut x = dev.upload(shape.clone(), HostData::coefficients(vec![1; 1 << 12])).unwrap();
         let mut most = 0;
         for _ in 0..2000 {
             let mut next = dev.alloc(shape.clone()).unwrap();

@@ -18,8 +18,7 @@ fn device(memory_limit: Option<u64>) -> Cpu {
 /// Squares over all limbs.
 fn small(dev: &Cpu, batch: usize, n: usize) -> Poly {
     let words: Vec<i64> = (0..(batch * n) as i64).map(|i| i * i - 9).collect();
-    dev.upload(Shape::new(batch, (0..4).map(LimbId).collect(), n), HostData::Coefficients(words.into()))
-        .unwrap()
+    dev.upload(Shape::new(batch, (0..4).map(LimbId).collect(), n), HostData::coefficients(words)).unwrap()
 }
 
 /// The suite of `aegis-hal` says what is right and takes an interpreter too long; here fused kernels meet the primitive
@@ -71,7 +70,7 @@ fn a_lost_output_and_its_memory_used_again() {
     let q: Basis = [0, 1].map(LimbId).into_iter().collect();
     let dev = device(Some(2 * 128));
     let upload =
-        |value| dev.upload(Shape::new(1, q.clone(), 8), HostData::Residues(vec![value; 16])).unwrap();
+        |value| dev.upload(Shape::new(1, q.clone(), 8), HostData::residues(vec![value; 16])).unwrap();
     let (mut x, y) = (upload(3), upload(4));
     let mut lost = dev.alloc(Shape::new(1, q.clone(), 8)).unwrap();
     dev.launch(&Kernel::Add, &q, lost.view_mut(), &[x.view(), y.view()]).unwrap();
@@ -85,7 +84,7 @@ fn a_lost_output_and_its_memory_used_again() {
 fn sums_of_more_terms_than_are_added_at_once() {
     let (dev, q, terms) = (device(None), Basis::new([LimbId(0)]), 1030);
     let upload =
-        |n| dev.upload(Shape::new(terms, q.clone(), n), HostData::Residues(vec![96; n * terms])).unwrap();
+        |n| dev.upload(Shape::new(terms, q.clone(), n), HostData::residues(vec![96; n * terms])).unwrap();
     for (n, weight_n) in [(1, 1), (8, 1)] {
         let mut out = dev.alloc(Shape::new(1, q.clone(), n)).unwrap();
         let kernel = Kernel::InnerProduct { terms, accumulate: false };

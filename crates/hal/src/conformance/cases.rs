@@ -158,8 +158,8 @@ pub(super) fn refusals(dev: &Device) -> Result<(), Failure> {
         }
     }
     let data = [
-        ("too few words", HostData::Coefficients(vec![0; n - 1].into())),
-        ("no residue", HostData::Residues(vec![u64::MAX; n])),
+        ("too few words", HostData::coefficients(vec![0; n - 1])),
+        ("no residue", HostData::residues(vec![u64::MAX; n])),
     ];
     for (case, data) in data {
         match dev.upload(Shape::new(1, zero.clone(), n), data) {

@@ -108,7 +108,7 @@ impl Oracle {
         let (dev, mut random) = (&self.dev, Random(seed));
         let refused = |error| Failure::Refused { seed, case: format!("{case:?}"), error };
         let upload = |data: &Data| {
-            dev.upload(data.shape.clone(), HostData::Residues(data.words.clone())).map_err(refused)
+            dev.upload(data.shape.clone(), HostData::residues(data.words.clone())).map_err(refused)
         };
         let shapes = || case.ins.iter().chain([&case.out]).map(|slot| &slot.shape);
         shapes().try_for_each(|shape| shape.check(dev.rns())).map_err(refused)?;
@@ -143,7 +143,7 @@ impl Oracle {
         let mut want = Data { words: reduced.collect(), shape: shape.clone() };
         self.reference.eval(&Kernel::Ntt, shape.basis(), &mut want, (0, shape.batch()), &[]);
 
-        let data = HostData::Coefficients(coefficients.into());
+        let data = HostData::coefficients(coefficients);
         let have = dev.upload(shape.clone(), data).and_then(|poly| dev.download(poly.view()));
         equal(&have.map_err(refused)?, &want.words, seed, || case.clone())
     }

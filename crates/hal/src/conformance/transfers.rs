@@ -62,7 +62,7 @@ fn transfer(
 }
 
 fn upload(dev: &Device, data: &Data) -> Result<Poly> {
-    dev.upload(data.shape.clone(), HostData::Residues(data.words.clone()))
+    dev.upload(data.shape.clone(), HostData::residues(data.words.clone()))
 }
 
 /// What does not fit is refused at once where the host can know it, and otherwise poisons what it was meant for.

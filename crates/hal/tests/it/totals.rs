@@ -165,8 +165,8 @@ fn memory_is_live_from_alloc_to_drop() {
 fn bytes_to_and_from_the_host_are_counted() {
     let trace = Trace::counting(ring());
     let shape = Shape::new(2, basis(0..3), 16);
-    let signed = trace.upload(shape.clone(), HostData::Coefficients(vec![0; 32].into())).unwrap();
-    let residues = trace.upload(shape, HostData::Residues(vec![0; 96])).unwrap();
+    let signed = trace.upload(shape.clone(), HostData::coefficients(vec![0; 32])).unwrap();
+    let residues = trace.upload(shape, HostData::residues(vec![0; 96])).unwrap();
     trace.download(signed.slice(1, 1)).unwrap();
     let totals = trace.totals();
     assert_eq!((totals.uploads, totals.upload_bytes), (2, 32 * 8 + 96 * 8));
@@ -181,14 +181,14 @@ fn a_trace_of_shapes_counts_uploads_without_their_words() {
     let shape = Shape::new(2, basis(0..3), 16);
     let totals = [Trace::counting(ring()), Trace::of_shapes(ring())].map(|trace| {
         let words = |n| if trace.reads_words() { n } else { 0 };
-        let data = HostData::Coefficients(vec![0; words(32)].into());
+        let data = HostData::coefficients(vec![0; words(32)]);
         let kept = trace.upload(shape.clone(), data).unwrap();
-        trace.upload(shape.clone(), HostData::Residues(vec![0; words(96)])).unwrap();
+        trace.upload(shape.clone(), HostData::residues(vec![0; words(96)])).unwrap();
         drop(kept);
         trace.totals()
     });
     assert_eq!(totals[0], totals[1]);
-    let empty = Trace::counting(ring()).upload(shape, HostData::Residues(vec![]));
+    let empty = Trace::counting(ring()).upload(shape, HostData::residues(vec![]));
     assert!(empty.is_err(), "a trace that reads words wants them all");
 }
 
@@ -207,8 +207,7 @@ fn costs_are_sums_of_counts_and_saturate() {
 #[test]
 fn totals_of_a_fixed_sequence() {
     let (trace, four, three) = (Trace::new(ring()), basis(0..4), basis(0..3));
-    let x =
-        trace.upload(Shape::new(1, four.clone(), 16), HostData::Coefficients(vec![1; 16].into())).unwrap();
+    let x = trace.upload(Shape::new(1, four.clone(), 16), HostData::coefficients(vec![1; 16])).unwrap();
     let mut product = trace.alloc(x.shape().clone()).unwrap();
     trace.launch(&Kernel::Mul, &four, product.view_mut(), &[x.view(), x.view()]).unwrap();
     let mut out = trace.alloc(Shape::new(1, three.clone(), 16)).unwrap();
@@ -243,7 +242,7 @@ fn totals_of_a_fixed_sequence() {
 #[test]
 fn events_tell_the_limbs_of_operands_and_the_life_of_buffers() {
     let (trace, two) = (Trace::new(ring()), basis(0..2));
-    let x = trace.upload(Shape::new(1, basis(0..4), 16), HostData::Coefficients(vec![1; 16].into())).unwrap();
+    let x = trace.upload(Shape::new(1, basis(0..4), 16), HostData::coefficients(vec![1; 16])).unwrap();
     let mut out = trace.alloc(Shape::new(1, two.clone(), 16)).unwrap();
     trace.launch(&Kernel::ModDown { from: basis(3..4) }, &two, out.view_mut(), &[x.view()]).unwrap();
     trace.launch(&Kernel::Add, &basis(0..1), out.view_mut(), &[x.view()]).unwrap();
