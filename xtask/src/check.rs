@@ -1,4 +1,4 @@
-//! Checks by other interpreters of the same code: loom tries every order of the queue's events, Miri looks for undefined
+//! Checks by other interpreters of the same code: loom tries every order of events, Miri looks for undefined
 //! behaviour.
 
 use std::process::{Command, Stdio};
@@ -7,15 +7,19 @@ use anyhow::{Result, bail};
 
 use crate::cargo::{cargo, root, run};
 
-/// Runs the models of the queue under loom, in a target folder of their own: the flag would rebuild everything.
+/// Runs the models of the queue and of the mailbox under loom, in a target folder of their own: the flag would rebuild
+/// everything.
 pub(crate) fn loom() -> Result<()> {
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    run(cargo()
-        .args(["test", "--release", "--package", "aegis-cpu", "--lib", "executor::models"])
-        .env("RUSTFLAGS", format!("{flags} --cfg aegis_loom"))
-        .env("CARGO_TARGET_DIR", root().join("target-loom"))
-        // Orders with more switches away from a thread that could run on are left out: there are too many.
-        .env("LOOM_MAX_PREEMPTIONS", "3"))
+    for (package, models) in [("aegis-cpu", "executor::models"), ("aegis-comm", "mailbox::models")] {
+        run(cargo()
+            .args(["test", "--release", "--package", package, "--lib", models])
+            .env("RUSTFLAGS", format!("{flags} --cfg aegis_loom"))
+            .env("CARGO_TARGET_DIR", root().join("target-loom"))
+            // Orders with more switches away from a thread that could run on are left out: there are too many.
+            .env("LOOM_MAX_PREEMPTIONS", "3"))?;
+    }
+    Ok(())
 }
 
 /// Runs under Miri what computes addresses: shapes and views, spans and buffers, and launches on a tiny ring.

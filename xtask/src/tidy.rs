@@ -8,10 +8,11 @@ use crate::cargo::{output, packages, root};
 use crate::source::{functions, mask};
 
 /// Which crates a crate may depend on; docs/architecture.md says why. Any other arrow is refused.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("ring", &[]),
     ("hal", &["ring"]),
     ("cpu", &["hal", "ring"]),
+    ("comm", &["hal"]),
     ("ckks", &["hal", "ring"]),
     ("testing", &["ring", "hal", "cpu", "ckks"]),
     ("circuits", &["ckks"]),
@@ -29,6 +30,9 @@ const MAX_FUNCTION_LINES: usize = 80;
 const MAX_DOCUMENT_COLUMNS: usize = 120;
 /// Functions that may be longer: path, name, reason.
 const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
+
+/// The sources that may hold unsafe code: what computes with SIMD, and what calls a C library.
+const UNSAFE: [&str; 2] = ["crates/cpu/", "crates/comm/src/mpi"];
 
 /// What a library must not do, for it returns errors, and a test neither, for it asserts: what is printed nobody
 /// compares.
@@ -158,8 +162,12 @@ fn library_rules(path: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let in_source_root =
         path.contains("/src/lib.rs") || path.contains("/src/main.rs") || path.contains("/src/bin/");
-    if in_source_root && !path.starts_with("crates/cpu/") && !text.contains("#![forbid(unsafe_code)]") {
-        faults.push(format!("{path}: `#![forbid(unsafe_code)]` is missing; only `cpu` may hold unsafe code"));
+    if in_source_root {
+        faults.extend(unsafe_rule(path, text));
+    }
+    let excused = UNSAFE.iter().any(|may| path.starts_with(may));
+    if !excused && ["allow(unsafe_code", "expect(unsafe_code"].iter().any(|lint| mask(text).contains(lint)) {
+        faults.push(format!("{path}: only {UNSAFE:?} may hold unsafe code"));
     }
     let front_page =
         path.starts_with("crates/") && (path.ends_with("/src/lib.rs") || path.ends_with("/src/main.rs"));
@@ -172,6 +180,18 @@ fn library_rules(path: &str, text: &str) -> Vec<String> {
     }
     faults.extend(prints_and_exits(path, text));
     faults
+}
+
+/// A crate root forbids unsafe code; one above a module that may hold some denies it everywhere else.
+fn unsafe_rule(path: &str, text: &str) -> Option<String> {
+    let folder = path.rsplit_once('/').map_or(path, |(folder, _)| folder);
+    let lint = match UNSAFE.iter().find(|may| may.starts_with(folder) || path.starts_with(**may)) {
+        Some(may) if path.starts_with(may) => return None,
+        Some(_) => "#![deny(unsafe_code)]",
+        None => "#![forbid(unsafe_code)]",
+    };
+    let missing = !text.contains(lint);
+    missing.then(|| format!("{path}: `{lint}` is missing; only {UNSAFE:?} may hold unsafe code"))
 }
 
 fn prints_and_exits(path: &str, text: &str) -> Vec<String> {
@@ -203,6 +223,23 @@ mod tests {
         let found: Vec<&str> = lines.iter().filter_map(|fault| fault.split(':').nth(1)).collect();
         assert_eq!(found, ["1", "6"], "{lines:?}");
         assert!(long_lines("benches/records/run.md", &text).is_empty());
+    }
+
+    #[test]
+    fn unsafe_code_stands_in_two_places() {
+        let faults = |path: &str, text: &str| {
+            let rules = library_rules(path, text);
+            rules.iter().filter(|fault| fault.contains("hold unsafe code")).count()
+        };
+        let (forbid, deny, allow) =
+            ("#![forbid(unsafe_code)]", "#![deny(unsafe_code)]", "#![allow(unsafe_code)]");
+        assert_eq!(["", deny, forbid].map(|text| faults("crates/hal/src/lib.rs", text)), [1, 1, 0]);
+        assert_eq!(["", deny, forbid].map(|text| faults("crates/comm/src/lib.rs", text)), [1, 0, 1]);
+        assert_eq!((faults("crates/cpu/src/lib.rs", ""), faults("crates/cpu/src/memory.rs", allow)), (0, 0));
+        assert_eq!(
+            ["mpi.rs", "mpi/calls.rs", "group.rs"].map(|f| faults(&format!("crates/comm/src/{f}"), allow)),
+            [0, 0, 1]
+        );
     }
 
     #[test]

@@ -77,6 +77,12 @@ pub enum PeerFault {
         /// Milliseconds.
         ms: u64,
     },
+    /// It did not send what was expected, for this long.
+    #[error("kept others waiting for {ms} ms: it hangs, or the limit is too short for what it computes")]
+    Late {
+        /// Milliseconds.
+        ms: u64,
+    },
     /// It ended before it sent what was expected.
     #[error("has ended; its own message says why")]
     Gone,

@@ -1,0 +1,7 @@
+//! Ranks of one process, through the public interface.
+
+mod conformance;
+mod faults;
+mod ledger;
+mod local;
+mod stress;
