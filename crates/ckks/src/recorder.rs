@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aegis_hal::trace::Totals;
-use aegis_hal::{Shape, Trace};
+use aegis_hal::{Device, Shape, Trace};
 
 use crate::{Ciphertext, Context, EvaluationKeys, Evaluator, KeyId, KeyRequest, Level, Params, Result};
 
@@ -11,17 +11,52 @@ use crate::{Ciphertext, Context, EvaluationKeys, Evaluator, KeyId, KeyRequest, L
 /// encodes. What a circuit costs at a level is known so before any key is made.
 pub struct Recorder {
     ctx: Context,
-    trace: Arc<Trace>,
+    /// What the device is made of.
+    traces: Vec<Arc<Trace>>,
 }
 
 /// Whose keys and ciphertexts they are: nobody's.
 const NOBODY: KeyId = KeyId([0; 16]);
 
 impl Recorder {
-    /// A recorder for these parameters.
+    /// A recorder for these parameters on one device.
     pub fn new(params: &Params) -> Result<Self> {
         let trace = Arc::new(Trace::of_shapes(params.rns().clone()));
-        Ok(Self { ctx: Context::new(params.clone(), trace.clone())?, trace })
+        Self::on(params, trace.clone(), vec![trace])
+    }
+
+    /// A recorder on a device that is made of these recorders ([`Trace::of_shapes`]): counts are those of all of them
+    /// together, what each receives from others included.
+    pub fn on(params: &Params, device: Device, traces: Vec<Arc<Trace>>) -> Result<Self> {
+        Ok(Self { ctx: Context::new(params.clone(), device)?, traces })
+    }
+
+    /// What all devices did, and hold.
+    fn totals(&self) -> Totals {
+        let mut all = Totals::default();
+        for totals in self.traces.iter().map(|trace| trace.totals()) {
+            all += totals;
+            all.live_bytes += totals.live_bytes;
+            all.peak_bytes += totals.peak_bytes;
+        }
+        all
+    }
+
+    /// Bytes of everything that is on the device now.
+    pub fn live_bytes(&self) -> u64 {
+        self.totals().live_bytes
+    }
+
+    /// What keys made for a request take.
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub fn key_bytes(&self, request: &KeyRequest) -> Result<u64> {
+        let before = self.live_bytes();
+        let keys = EvaluationKeys::shapes(&self.ctx, request, NOBODY)?;
+        let bytes = self.live_bytes() - before;
+        drop(keys);
+        Ok(bytes)
     }
 
     /// What circuits that encode in advance are made with.
@@ -49,10 +84,10 @@ impl Recorder {
     {
         let keys = Arc::new(EvaluationKeys::of_any_shape(&self.ctx, NOBODY)?);
         let ev = Evaluator::new(&self.ctx, Arc::clone(&keys));
-        self.trace.reset_peak();
-        let before = self.trace.totals();
+        self.traces.iter().for_each(|trace| trace.reset_peak());
+        let before = self.totals();
         circuit(&ev)?;
-        let mut totals = self.trace.totals() - before;
+        let mut totals = self.totals() - before;
         totals.peak_bytes -= before.live_bytes;
         Ok((totals, keys.contents()))
     }

@@ -61,19 +61,26 @@ impl AddAssign for Bill {
 pub struct Catalog {
     recorder: Recorder,
     bootstrapper: Option<Arc<Bootstrapper>>,
+    matrix_bytes: u64,
     /// Tasks of one kind are alike in one layout.
     known: HashMap<Layout, HashMap<Kind, Arc<Cost>>>,
 }
 
 impl Catalog {
-    /// A catalog without entries.
+    /// A catalog without entries, for one device.
     pub fn new(params: &Params) -> Result<Self> {
-        let recorder = Recorder::new(params)?;
+        Self::on(Recorder::new(params)?)
+    }
+
+    /// The same for the device of a recorder.
+    pub fn on(recorder: Recorder) -> Result<Self> {
+        let (params, before) = (recorder.context().params(), recorder.live_bytes());
         let bootstrapper = match params.bootstrap() {
             Some(_) => Some(Arc::new(Bootstrapper::new(recorder.context(), params.slots())?)),
             None => None,
         };
-        Ok(Self { recorder, bootstrapper, known: HashMap::new() })
+        let matrix_bytes = recorder.live_bytes() - before;
+        Ok(Self { recorder, bootstrapper, matrix_bytes, known: HashMap::new() })
     }
 
     /// The parameters.
@@ -83,7 +90,15 @@ impl Catalog {
 
     /// Bytes of the encoded matrices of bootstrapping on a device.
     pub fn matrix_bytes(&self) -> u64 {
-        self.bootstrapper.as_ref().map_or(0, |b| b.bytes())
+        self.matrix_bytes
+    }
+
+    /// What keys made for a request take on a device.
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub fn key_bytes(&self, request: &KeyRequest) -> Result<u64> {
+        Ok(self.recorder.key_bytes(request)?)
     }
 
     /// The cost of a task.

@@ -31,9 +31,9 @@ impl Plan {
         let levels = network.levels(catalog)?;
         let rows = Rows::one(network.layout().tokens());
         let program = network.program(catalog.params(), &levels, &rows)?;
-        let schedule = Schedule::smallest(&program, catalog)?;
-        let (keys, memory) = (catalog.keys(&program)?, schedule.memory(&program, catalog)?);
-        let (bills, working) = (catalog.bills(&program)?, schedule.working(&program, catalog)?);
+        let (schedule, working) = Schedule::smallest(&program, catalog)?;
+        let (keys, bills) = (catalog.keys(&program)?, catalog.bills(&program)?);
+        let memory = Memory::new(&keys, &working, catalog)?;
         let (params, stages) = (catalog.params().clone(), program.stages().to_vec());
         Ok(Self { params, levels, schedule, stages, bills, keys, memory, working })
     }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use aegis_ckks::Params;
+use aegis_ckks::{KeyRequest, Params};
 
 use crate::catalog::Catalog;
 use crate::program::{BlockId, Program, Task, TaskId};
@@ -96,6 +96,18 @@ impl Working {
 }
 
 impl Memory {
+    /// With these keys, and stages that hold so much.
+    pub(crate) fn new(keys: &KeyRequest, stages: &[Working], catalog: &Catalog) -> Result<Self> {
+        let (keys, matrices) = (catalog.key_bytes(keys)?, catalog.matrix_bytes());
+        let mut memory = Self { keys, matrices, ..Self::default() };
+        for (stage, working) in stages.iter().enumerate() {
+            if working.bytes() > memory.working {
+                (memory.working, memory.stage) = (working.bytes(), stage);
+            }
+        }
+        Ok(memory)
+    }
+
     /// Bytes of a device at the peak of a run.
     pub fn peak(&self) -> u64 {
         self.keys + self.matrices + self.working
@@ -158,15 +170,15 @@ impl Schedule {
         Self::in_order(program, &order)
     }
 
-    /// Of the orders above the one that takes less memory.
+    /// Of the orders above the one that takes less memory, and what each stage then holds at its peak.
     ///
     /// # Errors
     /// Those that tasks would run into.
-    pub fn smallest(program: &Program, catalog: &mut Catalog) -> Result<Self> {
+    pub fn smallest(program: &Program, catalog: &mut Catalog) -> Result<(Self, Vec<Working>)> {
         let (deepest, demanded) = (Self::deepest_first(program), Self::on_demand(program));
-        let memory =
-            |order: &Self, catalog: &mut Catalog| Ok::<_, Error>(order.memory(program, catalog)?.working);
-        Ok(if memory(&demanded, catalog)? < memory(&deepest, catalog)? { demanded } else { deepest })
+        let (first, second) = (deepest.working(program, catalog)?, demanded.working(program, catalog)?);
+        let peak = |stages: &[Working]| stages.iter().map(Working::bytes).max();
+        Ok(if peak(&second) < peak(&first) { (demanded, second) } else { (deepest, first) })
     }
 
     /// The tasks in this order, each block freed after its last use.
@@ -254,14 +266,8 @@ impl Schedule {
 
     /// The memory of a run, known before it.
     pub fn memory(&self, program: &Program, catalog: &mut Catalog) -> Result<Memory> {
-        let keys = catalog.keys(program)?.bytes(catalog.params());
-        let mut memory = Memory { keys, matrices: catalog.matrix_bytes(), ..Memory::default() };
-        for (stage, working) in self.working(program, catalog)?.iter().enumerate() {
-            if working.bytes() > memory.working {
-                (memory.working, memory.stage) = (working.bytes(), stage);
-            }
-        }
-        Ok(memory)
+        let keys = catalog.keys(program)?;
+        Memory::new(&keys, &self.working(program, catalog)?, catalog)
     }
 
     /// What each stage holds at its peak.
