@@ -178,7 +178,7 @@ impl<'e, 's> Checkpoints<'e, 's> {
             release: env!("CARGO_PKG_VERSION").into(),
             parameters: hex(&params.digest()),
             model: model.bert().identity().into(),
-            calibration: model.calibration_digest().into(),
+            calibration: model.calibration_digest(),
             plan: plan(run),
             keys: run.key_id().to_string(),
             query: query(run, x)?,

@@ -213,6 +213,9 @@ pub enum Error {
     /// The scheme refused or failed.
     #[error(transparent)]
     Ckks(#[from] aegis_ckks::Error),
+    /// Devices cannot be made one.
+    #[error(transparent)]
+    Shards(#[from] aegis_shard::Error),
 }
 
 impl Error {
@@ -225,6 +228,7 @@ impl Error {
             Self::Ckks(e) | Self::BadCiphertext { source: e, .. } | Self::BadBlock { source: e, .. } => {
                 e.kind()
             }
+            Self::Shards(e) => e.kind(),
             Self::Storage { .. } => ErrorKind::Device,
             Self::OtherCheckpoint { part: Part::Keys, .. } => ErrorKind::KeySet,
             Self::OtherCheckpoint { part: Part::Release, .. } => ErrorKind::Unsupported,

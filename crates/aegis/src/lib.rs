@@ -2,10 +2,10 @@
 //! files, device and terminal.
 //!
 //! A [`Model`] is what both sides agree on. A [`Server`] plans it and says which keys it needs; a [`Client`] makes them,
-//! encrypts texts, several short ones together ([`Query::share`](aegis_models::Query::share)), and decrypts embeddings. What they send each other is bytes ([`message`]), and nothing in those is
-//! trusted: whatever they are, reading them gives a value or an [`Error`] that one can match, in bounded memory.
-//! [`keyset`] is what a client notes about its keys. A run that takes long can be written down and gone on with
-//! ([`checkpoint`]).
+//! encrypts texts, several short ones together ([`Query::share`](aegis_models::Query::share)), and decrypts embeddings.
+//! What they send each other is bytes ([`message`]), and nothing in those is trusted: whatever they are, reading them
+//! gives a value or an [`Error`] that one can match, in bounded memory. [`keyset`] is what a client notes about its keys.
+//! A run that takes long can be written down and gone on with ([`checkpoint`]); several devices run it as one ([`limbs`]).
 //!
 //! ```
 //! use std::sync::Arc;
@@ -46,6 +46,7 @@ mod client;
 mod error;
 mod evaluation;
 pub mod keyset;
+pub mod limbs;
 pub mod message;
 mod model;
 mod server;

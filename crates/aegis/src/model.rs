@@ -17,7 +17,6 @@ pub struct Model {
     layout: Layout,
     network: Arc<Network>,
     calibration: Arc<Calibration>,
-    calibration_digest: Arc<str>,
 }
 
 impl Model {
@@ -45,11 +44,7 @@ impl Model {
     /// As [`Model::new`].
     pub fn with_calibration(bert: Arc<Bert>, layout: Layout, calibration: &Calibration) -> Result<Self> {
         let network = Arc::new(bert.network(&layout, calibration)?);
-        // Numbers in lists: nothing that serialisation could refuse.
-        let calibration_digest =
-            sha256(&serde_json::to_vec(&calibration.constants).unwrap_or_default()).into();
-        let calibration = Arc::new(calibration.clone());
-        Ok(Self { bert, layout, network, calibration, calibration_digest })
+        Ok(Self { bert, layout, network, calibration: Arc::new(calibration.clone()) })
     }
 
     /// The model in plain.
@@ -58,8 +53,9 @@ impl Model {
     }
 
     /// SHA-256 of the constants of the approximations: 64 lower-case hexadecimal digits.
-    pub(crate) fn calibration_digest(&self) -> &str {
-        &self.calibration_digest
+    pub(crate) fn calibration_digest(&self) -> String {
+        // Numbers in lists: nothing that serialisation could refuse.
+        sha256(&serde_json::to_vec(&self.calibration.constants).unwrap_or_default())
     }
 
     /// Where values sit in the slots.
@@ -68,7 +64,7 @@ impl Model {
     }
 
     /// The computation on ciphertexts.
-    pub fn network(&self) -> &Network {
+    pub fn network(&self) -> &Arc<Network> {
         &self.network
     }
 
@@ -108,14 +104,9 @@ impl Model {
         Err(Error::Memory { tokens, need, have, fits: lengths.into_iter().find_map(fits) })
     }
 
-    /// The computation on ciphertexts, to keep without the model.
-    pub fn shared_network(&self) -> Arc<Network> {
-        Arc::clone(&self.network)
-    }
-
-    /// A text made ready for encryption, by itself or with others ([`Query::share`]), checked with the plain twin: a text
-    /// that is longer than the calibration, or whose values leave the ranges that the
-    /// approximations were made for is refused, since its encrypted embedding would be noise.
+    /// A text made ready for encryption, by itself or with others ([`Query::share`]), checked with the plain twin: one that
+    /// is longer than the calibration, or whose values leave the ranges that the approximations were made for, is refused,
+    /// since its encrypted embedding would be noise.
     ///
     /// # Errors
     /// [`Error::Models`](crate::Error::Models) for a text that is empty, too long, unknown or not covered.

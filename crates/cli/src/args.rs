@@ -47,6 +47,26 @@ pub(crate) struct Run {
     pub(crate) json: bool,
 }
 
+/// On how many devices a run computes.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Devices {
+    /// Devices in this process, which divide the limbs of every ciphertext and key; results do not depend on it. Each has
+    /// `--threads` workers, or its part of the cores
+    #[arg(long, default_value = "1")]
+    pub(crate) devices: std::num::NonZeroUsize,
+    /// How devices switch keys together: `basic` divides everything and moves more, `input-broadcast` moves less and holds
+    /// the special limbs of all keys on every device
+    #[arg(long, value_enum, default_value = "input-broadcast")]
+    pub(crate) key_switching: KeySwitching,
+}
+
+/// See [`aegis::limbs::KeySwitching`].
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum KeySwitching {
+    Basic,
+    InputBroadcast,
+}
+
 /// How much memory a run may take.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Memory {
@@ -156,6 +176,8 @@ pub(crate) struct Eval {
     #[command(flatten)]
     pub(crate) memory: Memory,
     #[command(flatten)]
+    pub(crate) devices: Devices,
+    #[command(flatten)]
     pub(crate) parameters: Parameters,
     #[command(flatten)]
     pub(crate) run: Run,
@@ -212,6 +234,8 @@ pub(crate) struct Embed {
     #[command(flatten)]
     pub(crate) memory: Memory,
     #[command(flatten)]
+    pub(crate) devices: Devices,
+    #[command(flatten)]
     pub(crate) rounding: Rounding,
     #[command(flatten)]
     pub(crate) seed: Seed,
@@ -238,6 +262,8 @@ pub(crate) struct Demo {
     pub(crate) threads: Option<std::num::NonZeroUsize>,
     #[command(flatten)]
     pub(crate) memory: Memory,
+    #[command(flatten)]
+    pub(crate) devices: Devices,
     #[command(flatten)]
     pub(crate) seed: Seed,
 }

@@ -10,17 +10,20 @@ use aegis::{Client, Evaluation};
 use aegis_models::{QueryShape, Shared};
 use aegis_nn::{CtTensor, MODEL};
 use anyhow::{Context as _, Result};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::{Checkpoint, Decrypt, Encrypt, Eval, Keygen};
 use crate::checkpoint::{self, CheckpointFolder};
 use crate::content::Content;
+use crate::devices::{Devices, Movement};
 use crate::fault::input;
 use crate::files::{self, Output, Staged};
+use crate::memory::peak_rss_bytes;
 use crate::progress::{Progress, table};
 use crate::session;
 use crate::temporary::Folder;
-use crate::{keys, memory, output, presets, text};
+use crate::{keys, output, presets, text};
 
 /// Makes `secret.key`, `eval.keys` and `keyset.json`.
 pub(crate) fn keygen(args: &Keygen) -> Result<()> {
@@ -70,7 +73,7 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
                 "switching_keys": evaluation.count(),
                 "eval_keys_bytes": bytes,
                 "seconds": seconds,
-                "peak_rss_bytes": memory::peak_rss_bytes(),
+                "peak_rss_bytes": peak_rss_bytes(),
             })
             .to_string(),
         );
@@ -121,6 +124,16 @@ pub(crate) fn encrypt(args: &Encrypt) -> Result<()> {
     write_message(out, &message, &query.shape, args.run.json.then(|| json!({})))
 }
 
+/// What `eval --json` prints of the run besides its result.
+#[derive(Serialize)]
+struct Run {
+    peak_rss_bytes: Option<u64>,
+    peak_device_bytes: u64,
+    predicted_peak_device_bytes: u64,
+    #[serde(flatten)]
+    movement: Movement,
+}
+
 /// Evaluates the model on an encrypted query. Reads no secret.
 pub(crate) fn eval(args: &Eval) -> Result<()> {
     let start = Instant::now();
@@ -139,17 +152,19 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     let params = keys::params_of(&args.eval_keys, args.parameters)?;
     let held = keys::inventory(&params, &args.eval_keys)?;
     let layout = header.shape.layout().with_context(cannot)?;
-    let ctx = session::context(params, args.run.threads)?;
-    let (header, blocks) = message::decode(&ctx, &bytes, Kind::Query).with_context(cannot)?;
+    let devices = Devices::open(params, args.devices, args.run.threads)?;
+    let ctx = &devices.ctx;
+    let (header, blocks) = message::decode(ctx, &bytes, Kind::Query).with_context(cannot)?;
     drop(bytes);
-    let server = session::server_within(&ctx, session::model_with(&bert, layout)?, args.memory)?;
+    let (server, memory) =
+        session::server_within(&devices, session::model_with(&bert, layout)?, args.memory)?;
     let x = server.input(&header.shape, blocks).with_context(cannot)?;
     let keys_cannot = || format!("{} cannot be used", args.eval_keys.display());
     server.check_request(&held).with_context(keys_cannot)?;
     // In memory the keys take more than twice what they take as a file, whose uniform halves are seeds.
     files::refuse_larger(&args.eval_keys, server.request().bytes(ctx.params()))?;
-    let evaluation_keys = Arc::new(keys::read_evaluation(&ctx, &args.eval_keys)?);
-    let mut progress = Progress::new(server.plan().stages());
+    let evaluation_keys = Arc::new(keys::read_evaluation(ctx, &args.eval_keys)?);
+    let mut progress = Progress::new(server.plan().stages(), devices.comm());
     let y = match &mut folder {
         None => server.evaluate(&evaluation_keys, x, &mut progress).context("evaluation failed")?,
         Some(folder) => {
@@ -158,13 +173,15 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
         }
     };
     let header = Header { kind: Kind::Result, ..header };
-    let memory = json!({
-        "peak_rss_bytes": memory::peak_rss_bytes(),
-        "peak_device_bytes": ctx.device().memory().peak,
-        "predicted_peak_device_bytes": server.plan().memory().peak(),
-    });
-    let bytes = message::encode(&ctx, &header, y.blocks())?;
-    write_message(out, &bytes, &header.shape, args.run.json.then_some(memory))?;
+    let run = Run {
+        peak_rss_bytes: peak_rss_bytes(),
+        peak_device_bytes: ctx.device().memory().peak,
+        predicted_peak_device_bytes: memory.peak(),
+        movement: devices.movement(&progress.received()),
+    };
+    let run = args.run.json.then(|| serde_json::to_value(run)).transpose()?;
+    let bytes = message::encode(ctx, &header, y.blocks())?;
+    write_message(out, &bytes, &header.shape, run)?;
     if let Some(folder) = &mut folder {
         clear(folder).context("the result is written, its checkpoint cannot be removed")?;
     }

@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use aegis::message::{self, Header, Kind};
 use aegis::{Client, Model, Server};
-use aegis_ckks::{Context, EvaluationKeys, Params, Seed};
+use aegis_ckks::{EvaluationKeys, Params, Seed};
 use aegis_models::{Bert, Shared};
-use aegis_nn::largest;
+use aegis_nn::{Memory, largest};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use crate::args::{self, Demo, Embed, Rounding};
+use crate::devices::{Devices, Movement};
 use crate::progress::{Progress, StageRow, table};
 use crate::{files, keys, memory, output, presets, session, text};
 
@@ -65,7 +66,10 @@ struct Report {
     /// Of the encrypted result as the server would send it: equal for equal seed and text, whatever the threads.
     ciphertext_sha256: String,
     preset: String,
+    /// Of each device.
     threads: usize,
+    #[serde(flatten)]
+    movement: Movement,
     key_bytes: u64,
     /// Stages in which the plain network, with the same approximations, leaves a calibrated range. Empty: such texts are
     /// refused before.
@@ -119,12 +123,13 @@ impl Prepared {
 
 /// Client and server in one process.
 struct Local {
-    ctx: Context,
+    devices: Devices,
     client: Client,
     server: Server,
+    /// What a run was found to take.
+    memory: Memory,
     evaluation_keys: Arc<EvaluationKeys>,
     seed: Seed,
-    threads: usize,
     keygen_seconds: f64,
 }
 
@@ -132,21 +137,23 @@ impl Local {
     /// Makes keys for prepared texts, which come back.
     fn new(
         prepared: Prepared,
+        devices: args::Devices,
         threads: Option<NonZeroUsize>,
         limit: args::Memory,
         seed: Seed,
     ) -> Result<(Self, Vec<Shared>)> {
         let start = Instant::now();
         let Prepared { params, model, queries } = prepared;
-        let ctx = session::context(params, threads)?;
-        let server = session::server_within(&ctx, model, limit)?;
+        let devices = Devices::open(params, devices, threads)?;
+        let ctx = &devices.ctx;
+        let (server, memory) = session::server_within(&devices, model, limit)?;
         let request = server.request();
         output::note(&format!("making keys: {:.2} GiB", gib(request.bytes(ctx.params()))));
-        let (client, evaluation_keys) = Client::generate(&ctx, seed.derive("keys", &[]), request)?;
+        let (client, evaluation_keys) = Client::generate(ctx, seed.derive("keys", &[]), request)?;
         ctx.device().sync()?;
         let evaluation_keys = Arc::new(evaluation_keys);
-        let (threads, keygen_seconds) = (session::thread_count(threads), start.elapsed().as_secs_f64());
-        Ok((Self { ctx, client, server, evaluation_keys, seed, threads, keygen_seconds }, queries))
+        let keygen_seconds = start.elapsed().as_secs_f64();
+        Ok((Self { devices, client, server, memory, evaluation_keys, seed, keygen_seconds }, queries))
     }
 
     /// Embeds texts that share a query under encryption, and compares each with the plain model where they are to be
@@ -161,18 +168,20 @@ impl Local {
         let start = Instant::now();
         let (model, query) = (self.server.model(), &shared.query);
         let encrypted = self.client.encrypt(model, query, &self.seed)?;
-        let mut progress = Progress::new(self.server.plan().stages());
+        let mut progress = Progress::new(self.server.plan().stages(), self.devices.comm());
         let result = self
             .server
             .evaluate(&self.evaluation_keys, encrypted, &mut progress)
             .context("evaluation failed")?;
-        let (blocks, stages) = (result.blocks(), progress.into_rows());
+        let (blocks, ctx) = (result.blocks(), &self.devices.ctx);
+        let movement = self.devices.movement(&progress.received());
+        let stages = progress.into_rows();
         let identity = model.bert().identity().to_owned();
         let header = Header { kind: Kind::Result, model: identity, shape: query.shape.clone() };
-        let message = message::encode(&self.ctx, &header, blocks)?;
+        let message = message::encode(ctx, &header, blocks)?;
         let embeddings = self.client.decrypt(&query.shape, blocks)?;
         let seconds = start.elapsed().as_secs_f64();
-        let params = self.ctx.params();
+        let params = ctx.params();
         let of_text = |tokens, embedding| Report {
             cosine: None,
             max_abs_error: None,
@@ -188,14 +197,15 @@ impl Local {
             ct_mults: stages.iter().map(|row| row.products).sum(),
             pt_mults: stages.iter().map(|row| row.plain_products).sum(),
             peak_rss_bytes: memory::peak_rss_bytes(),
-            peak_device_bytes: self.ctx.device().memory().peak,
-            predicted_peak_device_bytes: self.server.plan().memory().peak(),
+            peak_device_bytes: ctx.device().memory().peak,
+            predicted_peak_device_bytes: self.memory.peak(),
             log2_qp: params.log2_qp(),
             security_bits: params.security_bits(),
             bootstrap_failure_log2: params.bootstrap_failure_log2(),
             ciphertext_sha256: files::sha256(&message),
             preset: params.name().to_owned(),
-            threads: self.threads,
+            threads: self.devices.threads,
+            movement: movement.clone(),
             key_bytes: self.evaluation_keys.bytes(),
             out_of_range: None,
             embedding,
@@ -222,7 +232,8 @@ fn token_count(bert: &Bert, text: &str) -> Result<usize> {
 pub(crate) fn embed(args: &Embed) -> Result<()> {
     let texts = text::many(&args.text, args.text_file.as_deref())?;
     let prepared = Prepared::new(&args.preset, &session::load_model(&args.model)?, &texts)?;
-    let (local, queries) = Local::new(prepared, args.run.threads, args.memory, keys::seed(args.seed)?)?;
+    let (local, queries) =
+        Local::new(prepared, args.devices, args.run.threads, args.memory, keys::seed(args.seed)?)?;
     let (mut verdict, mut seconds) = (Ok(()), 0.0);
     // Reports of texts whose turn has not come: one before them is in a later run.
     let (mut waiting, mut next) = (BTreeMap::new(), 0);
@@ -259,7 +270,8 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     let documents = DOCUMENTS.iter().map(|text| bert.embed_plain(text)).collect::<Result<Vec<_>, _>>()?;
     let plain = bert.embed_plain(&text)?;
     output::line(&format!("sentence: {text} ({} tokens)", token_count(&bert, &text)?))?;
-    let (local, queries) = Local::new(prepared, args.threads, args.memory, keys::seed(args.seed)?)?;
+    let (local, queries) =
+        Local::new(prepared, args.devices, args.threads, args.memory, keys::seed(args.seed)?)?;
     let [query] = &queries[..] else { bail!("one text gives one query") };
     let reports = local.embed(query, Rounding { bits: None }, true, std::slice::from_ref(&text))?;
     let [report] = &reports[..] else { bail!("one text gives one embedding") };
@@ -338,6 +350,7 @@ mod tests {
             ciphertext_sha256: "00".into(),
             preset: presets::DEFAULT.into(),
             threads: 2,
+            movement: Movement::default(),
             key_bytes: 1,
             out_of_range: cosine.map(|_| vec![]),
             embedding: vec![1.0],
@@ -368,6 +381,14 @@ mod tests {
             "bootstrap_failure_log2",
             "ciphertext_sha256",
             "embedding",
+            "devices",
+            "mesh",
+            "strategy",
+            "bytes_ffn",
+            "bytes_attention",
+            "bytes_bootstrap",
+            "bytes_keys",
+            "bytes_other",
         ] {
             assert!(json.get(name).is_some(), "{name} is missing in {json}");
         }

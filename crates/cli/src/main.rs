@@ -21,6 +21,7 @@ mod calibrate;
 mod checkpoint;
 mod commands;
 mod content;
+mod devices;
 mod embed;
 mod fault;
 mod files;

@@ -136,7 +136,7 @@ impl Target {
                 name,
                 stand_in: None,
                 layout: *model.layout(),
-                network: model.shared_network(),
+                network: model.network().clone(),
             });
         }
         let layout = Config::BERT_BASE.layout(params.slots(), tokens).with_context(|| {

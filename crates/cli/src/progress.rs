@@ -1,11 +1,14 @@
 //! Progress of an encrypted run: a bar on a terminal, plain lines elsewhere, and the times of every stage.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aegis::Evaluation;
 use aegis_ckks::OpCounts;
-use aegis_nn::{Observer, StageInfo, Step, TaskInfo};
+use aegis_comm::{Communicator, Traffic};
+use aegis_nn::{Observer, Section, StageInfo, Step, TaskInfo};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -23,6 +26,8 @@ pub(crate) struct StageRow {
     pub(crate) products: u64,
     pub(crate) plain_products: u64,
     pub(crate) bootstraps: u64,
+    /// The most that a device received from others.
+    pub(crate) received_bytes: u64,
     pub(crate) seconds: f64,
 }
 
@@ -40,6 +45,10 @@ pub(crate) struct Progress {
     stages: Vec<Done>,
     /// What earlier processes did, by the plan.
     skipped: f64,
+    /// Where several devices exchange words.
+    comm: Option<Arc<dyn Communicator>>,
+    /// What they had exchanged when the task at hand began.
+    traffic: Traffic,
 }
 
 /// How far a stage is.
@@ -47,6 +56,8 @@ struct Done {
     info: StageInfo,
     tasks: usize,
     row: StageRow,
+    /// Bytes that each device received.
+    received: BTreeMap<usize, u64>,
 }
 
 impl Done {
@@ -57,8 +68,8 @@ impl Done {
 }
 
 impl Progress {
-    /// Progress of a run of these stages.
-    pub(crate) fn new(stages: &[StageInfo]) -> Self {
+    /// Progress of a run of these stages, on devices that exchange words by `comm`.
+    pub(crate) fn new(stages: &[StageInfo], comm: Option<Arc<dyn Communicator>>) -> Self {
         let display = if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(stages.iter().map(|s| s.cost_ns).sum());
             let style =
@@ -72,6 +83,7 @@ impl Progress {
         let of_stage = |info: &StageInfo| Done {
             info: info.clone(),
             tasks: 0,
+            received: BTreeMap::new(),
             row: StageRow {
                 group: info.group.clone(),
                 stage: info.layer.clone(),
@@ -82,11 +94,34 @@ impl Progress {
                 products: 0,
                 plain_products: 0,
                 bootstraps: info.bootstraps,
+                received_bytes: 0,
                 seconds: 0.0,
             },
         };
         let stages = stages.iter().map(of_stage).collect();
-        Self { display, start: Instant::now(), task_start: Instant::now(), stages, skipped: 0.0 }
+        let (now, traffic) = (Instant::now(), Traffic::default());
+        Self { display, start: now, task_start: now, stages, skipped: 0.0, comm, traffic }
+    }
+
+    /// What devices have exchanged since they are there.
+    fn traffic(&self) -> Traffic {
+        self.comm.as_ref().map_or_else(Traffic::default, |comm| comm.ledger().snapshot())
+    }
+
+    /// Of each section, the most that a device received.
+    pub(crate) fn received(&self) -> BTreeMap<Section, u64> {
+        let mut ranks: BTreeMap<(Section, usize), u64> = BTreeMap::new();
+        for stage in &self.stages {
+            for (rank, bytes) in &stage.received {
+                *ranks.entry((stage.info.section, *rank)).or_default() += bytes;
+            }
+        }
+        let mut most: BTreeMap<Section, u64> = BTreeMap::new();
+        for ((section, _), bytes) in ranks {
+            let section = most.entry(section).or_default();
+            *section = bytes.max(*section);
+        }
+        most
     }
 
     /// Tasks that are done before this process begins: the first `steps` of a run.
@@ -141,6 +176,7 @@ impl Progress {
 impl Observer for Progress {
     fn begin(&mut self, task: &TaskInfo<'_>) {
         self.task_start = Instant::now();
+        self.traffic = self.traffic();
         let Display::Bar(bar) = &self.display else { return };
         let StageInfo { group, layer, .. } = task.stage;
         let left = if self.cost_here() <= 0.0 {
@@ -154,7 +190,12 @@ impl Observer for Progress {
 
     fn end(&mut self, task: &TaskInfo<'_>, counts: &OpCounts) {
         let seconds = self.task_start.elapsed().as_secs_f64();
+        let received = self.traffic().since(&self.traffic);
         let stage = &mut self.stages[task.stage.index];
+        for (rank, _, count) in received.iter() {
+            *stage.received.entry(rank).or_default() += count.bytes;
+        }
+        stage.row.received_bytes = stage.received.values().copied().max().unwrap_or(0);
         let before = stage.cost_left();
         stage.tasks += 1;
         stage.row.rotations += counts.rotations;
@@ -263,7 +304,7 @@ mod tests {
     #[test]
     fn rows_follow_the_stages() {
         let stages = [stage(0, "layer 0"), stage(1, "layer 1")];
-        let mut progress = Progress::new(&stages);
+        let mut progress = Progress::new(&stages, None);
         let (level, from) = (Level(8), Level(9));
         let kind = Kind { layer: "linear".into(), part: "", level, from, reads: 1, writes: 1 };
         for (index, at) in [0, 1, 0, 1].into_iter().enumerate() {

@@ -8,10 +8,11 @@ use aegis::{Model, Server};
 use aegis_ckks::{Context, Params};
 use aegis_cpu::Cpu;
 use aegis_models::{Bert, Query, Shared};
-use aegis_nn::Layout;
+use aegis_nn::{Layout, Memory};
 use anyhow::{Context as _, Result};
 
 use crate::args::{self, Rounding};
+use crate::devices::Devices;
 use crate::memory;
 use crate::presets::DEFAULT_TOKENS;
 
@@ -75,14 +76,24 @@ pub(crate) fn server(ctx: &Context, model: Model) -> Result<Server> {
         .with_context(|| format!("preset {} does not carry this model", ctx.params().name()))
 }
 
-/// The same, where the run fits the memory that this process may take.
-pub(crate) fn server_within(ctx: &Context, model: Model, limit: args::Memory) -> Result<Server> {
+/// The same on several devices, where the run fits the memory that this process may take; and what it will take.
+pub(crate) fn server_within(
+    devices: &Devices,
+    model: Model,
+    limit: args::Memory,
+) -> Result<(Server, Memory)> {
+    let ctx = &devices.ctx;
     let cannot = || format!("preset {} does not carry this model", ctx.params().name());
     let plan = model.plan(ctx.params()).with_context(cannot)?;
+    let memory = devices.memory(&plan, model.network()).with_context(cannot)?;
     if let Some(free) = memory::free_bytes(limit.limit) {
-        model.check_memory(&plan, ctx.params(), free).context("the run was not begun")?;
+        let checked = match devices.count() {
+            1 => model.check_memory(&plan, ctx.params(), free).map_err(anyhow::Error::from),
+            _ => memory::check_device(memory.peak(), free, model.layout().tokens()),
+        };
+        checked.context("the run was not begun")?;
     }
-    Server::with_plan(ctx, model, plan).with_context(cannot)
+    Ok((Server::with_plan(ctx, model, plan).with_context(cannot)?, memory))
 }
 
 /// An embedding as others may see it, where that was asked for.

@@ -1,6 +1,7 @@
 //! Client and server apart: what travels between them, and what each refuses.
 
 mod checkpoint;
+mod limbs;
 mod minilm;
 
 use std::path::Path;

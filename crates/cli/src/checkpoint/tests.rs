@@ -130,7 +130,7 @@ fn progress_knows_what_was_done_before() {
     let t = setup();
     let run = t.server.prepare(&t.keys, &t.x).expect("a run");
     for (steps, tasks) in [(0, 0), (run.schedule().steps().len(), run.program().tasks().len())] {
-        let mut progress = Progress::new(run.program().stages());
+        let mut progress = Progress::new(run.program().stages(), None);
         progress.skip(&run, steps);
         assert_eq!(progress.tasks_done(), tasks);
         assert!(progress.into_rows().iter().all(|row| row.seconds == 0.0));
