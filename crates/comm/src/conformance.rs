@@ -234,16 +234,14 @@ impl Suite {
         })
     }
 
-    /// An error instead of words arrives as one of the sender; one that names a rank stays as it is.
+    /// An error instead of words arrives as one of the sender, and says why.
     fn failures(&self) -> Outcome {
         let case = "parcels that fail at the sender";
-        let own = Lost::OutOfMemory { asked: 7, limit: None, live: 5 };
-        let other = Lost::Peer { rank: 0, fault: PeerFault::Gone };
-        let sent = [Err(own.clone()), Ok(vec![1; 5]), Err(other.clone())];
-        self.each_number(case, 5, &sent, |from, number| match number {
-            0 => Err(Lost::Peer { rank: from, fault: PeerFault::Failed { cause: own.to_string() } }),
-            1 => Ok(vec![1; 5]),
-            _ => Err(other.clone()),
+        let error = Lost::OutOfMemory { asked: 7, limit: None, live: 5 };
+        let cause = error.to_string();
+        self.each_number(case, 5, &[Err(error), Ok(vec![1; 5])], |from, number| match number {
+            0 => Err(Lost::Peer { rank: from, fault: PeerFault::Failed { cause: cause.clone() } }),
+            _ => Ok(vec![1; 5]),
         })
     }
 

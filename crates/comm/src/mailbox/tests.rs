@@ -51,6 +51,19 @@ fn a_message_that_comes_twice_is_taken_once() {
     assert!(mailbox.0.lock().arrived.is_empty());
 }
 
+/// However many ranks pass it on, its text does not grow.
+#[test]
+fn an_error_that_names_a_rank_stays_as_it_is() {
+    let mailbox = Mailbox::new(&LIMITS);
+    let fault = PeerFault::Failed { cause: "the device has no memory".into() };
+    let fail = |number, error| mailbox.deliver(0, 1, Tag { channel: 1, number }, Err(error));
+    fail(0, Failure::Device("lost".into()));
+    fail(1, Failure::Peer { rank: 2, fault: fault.clone() });
+    let [own, other] = [0, 1].map(|number| mailbox.expect(&message(1, number, 1)).unwrap().look());
+    let cause = Failure::Device("lost".into()).to_string();
+    assert_eq!((own, other), (Some(peer(1, PeerFault::Failed { cause })), Some(peer(2, fault))));
+}
+
 #[test]
 fn a_lost_rank_fails_what_is_and_will_be_expected_and_keeps_what_came() {
     let mailbox = Mailbox::new(&LIMITS);
