@@ -12,8 +12,13 @@ pub mod inference;
 
 use std::io::Write;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Instant;
 
+use aegis::limbs::{self, KeySwitching};
+use aegis_ckks::Params;
+use aegis_cpu::{Cpu, CpuOptions};
+use aegis_hal::Device;
 use clap::Parser;
 use serde_json::{Value, json};
 
@@ -26,6 +31,12 @@ pub struct Options {
     /// Worker threads of the device
     #[arg(long, default_value = "1")]
     pub threads: NonZeroUsize,
+    /// Devices that share the limbs of every ciphertext, each with so many workers
+    #[arg(long, default_value = "1")]
+    pub devices: NonZeroUsize,
+    /// On several devices: hold the special limbs of keys on each, instead of dividing them too
+    #[arg(long)]
+    pub input_broadcast: bool,
     /// Only the operations whose name contains this
     #[arg(long)]
     pub only: Option<String>,
@@ -35,6 +46,21 @@ pub struct Options {
     /// Smoke run: small insecure rings, one measurement each; the figures mean nothing
     #[arg(long)]
     pub test: bool,
+}
+
+impl Options {
+    /// The device that was asked for: a CPU, or several as one.
+    pub fn device(&self, params: &Params) -> anyhow::Result<Device> {
+        let several = self.devices.get() > 1;
+        let options = CpuOptions { threads: self.threads.get(), queue: several, ..CpuOptions::default() };
+        let cpu = || Cpu::with_options(params.rns().clone(), options);
+        if !several {
+            return Ok(Arc::new(cpu()?));
+        }
+        let mode = if self.input_broadcast { KeySwitching::InputBroadcast } else { KeySwitching::Basic };
+        let cpus = (0..self.devices.get()).map(|_| Ok(Arc::new(cpu()?) as Device));
+        Ok(Arc::new(limbs::sharded(params, cpus.collect::<anyhow::Result<_>>()?, mode)?))
+    }
 }
 
 /// Measures operations and prints one line for each.
@@ -104,8 +130,9 @@ impl Bench {
             let more: Vec<String> = fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
             writeln!(
                 out,
-                "{name:24} {:20} {} threads  median {median:11.4} ms  min {min:11.4}  max {max:11.4}  runs {}  {}",
+                "{name:24} {:20} {}x{} threads  median {median:11.4} ms  min {min:11.4}  max {max:11.4}  runs {}  {}",
                 self.preset,
+                self.options.devices,
                 self.options.threads,
                 sorted_ms.len(),
                 more.join(" ")
@@ -116,6 +143,7 @@ impl Bench {
             ("name", json!(name)),
             ("preset", json!(self.preset)),
             ("threads", json!(self.options.threads)),
+            ("devices", json!(self.options.devices)),
             ("median_ms", json!(median)),
             ("min_ms", json!(min)),
             ("max_ms", json!(max)),

@@ -13,6 +13,12 @@ pub(crate) struct BenchArgs {
     /// Worker threads of the device
     #[arg(long)]
     threads: Option<usize>,
+    /// Devices that share the limbs of every ciphertext (ckks and nn), each with so many workers
+    #[arg(long)]
+    devices: Option<usize>,
+    /// On several devices: hold the special limbs of keys on each
+    #[arg(long)]
+    input_broadcast: bool,
     /// Only the operations whose name contains this
     #[arg(long)]
     only: Option<String>,
@@ -54,6 +60,12 @@ fn options(args: &BenchArgs) -> Vec<String> {
     let mut list = Vec::new();
     if let Some(threads) = args.threads {
         list.extend(["--threads".to_owned(), threads.to_string()]);
+    }
+    if let Some(devices) = args.devices {
+        list.extend(["--devices".to_owned(), devices.to_string()]);
+    }
+    if args.input_broadcast {
+        list.push("--input-broadcast".to_owned());
     }
     if let Some(only) = &args.only {
         list.extend(["--only".to_owned(), only.clone()]);

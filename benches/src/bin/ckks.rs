@@ -10,7 +10,6 @@ use aegis_ckks::{
     Ciphertext, Context, Evaluator, KeyGenerator, KeyRequest, N16_B13_S40, N16_L24_S49, Params, Plaintext,
     PublicKey, SecretKey, Seed, insecure_bootstrap_spec, insecure_levelled_spec,
 };
-use aegis_cpu::Cpu;
 use aegis_ring::Galois;
 use anyhow::Context as _;
 use clap::Parser;
@@ -42,11 +41,10 @@ struct Subject {
 impl Subject {
     fn new(
         params: Params,
-        threads: usize,
+        options: &Options,
         request: impl FnOnce(KeyRequest) -> KeyRequest,
     ) -> anyhow::Result<Self> {
-        let device = Arc::new(Cpu::new(params.rns().clone(), threads)?);
-        let ctx = Context::new(params.clone(), device)?;
+        let ctx = Context::new(params.clone(), options.device(&params)?)?;
         let keygen = KeyGenerator::new(&ctx, Seed::new([7; 32]));
         let secret = keygen.secret_key();
         let keys = keygen.evaluation_keys(&secret, &request(KeyRequest::new(params.n())))?;
@@ -81,7 +79,7 @@ fn operations(options: &Options) -> anyhow::Result<()> {
     };
     let bench = Bench::new("ckks", options, params.name());
     let level = params.max_level();
-    let subject = Subject::new(params.clone(), options.threads.get(), |request| {
+    let subject = Subject::new(params.clone(), options, |request| {
         (1..=GROUP).fold(request.relinearize(level), |request, step| request.rotation(step, level))
     })?;
     let plaintext = Plaintext::encode(&subject.ctx, &subject.values, params.scale(level), level)?;
@@ -159,7 +157,7 @@ fn bootstrap(options: &Options, name: &'static str, log_slots: u32) -> anyhow::R
     }
     reset_peak_rss();
     let slots = (1 << log_slots).min(params.slots());
-    let device = Arc::new(Cpu::new(params.rns().clone(), options.threads.get())?);
+    let device = options.device(&params)?;
     let ctx = Context::new(params.clone(), device)?;
     let bootstrapper = Bootstrapper::new(&ctx, slots)?;
     let keygen = KeyGenerator::new(&ctx, Seed::new([7; 32]));

@@ -1,11 +1,8 @@
 //! Kernels on the CPU device: transforms in and out of the caches, and what key switching is made of.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-
 use aegis_benches::{Bench, Options};
 use aegis_ckks::{N16_L24_S49, Params, insecure_levelled_spec};
-use aegis_cpu::Cpu;
 use aegis_hal::{Backend, Device, HostData, Kernel, Poly, Shape};
 use aegis_ring::{Basis, Galois};
 use clap::Parser;
@@ -21,7 +18,7 @@ fn main() -> anyhow::Result<()> {
         Params::try_from(N16_L24_S49)?
     };
     let bench = Bench::new("hal", &options, params.name());
-    let device: Device = Arc::new(Cpu::new(params.rns().clone(), options.threads.get())?);
+    let device: Device = options.device(&params)?;
     let q = params.basis(params.max_level());
     transforms(&bench, &*device, q)?;
     elementwise(&bench, &*device, q)?;

@@ -7,7 +7,6 @@ use aegis_benches::{Bench, Options};
 use aegis_ckks::{
     Ciphertext, Context, Evaluator, KeyGenerator, Level, N16_B13_S40, Params, Seed, insecure_bootstrap_spec,
 };
-use aegis_cpu::Cpu;
 use aegis_nn::layers::activation::Gelu;
 use aegis_nn::layers::attention::{Attend, Scores};
 use aegis_nn::layers::linear::Linear;
@@ -24,7 +23,7 @@ fn main() -> anyhow::Result<()> {
         Params::try_from(N16_B13_S40)?
     };
     let bench = Bench::new("nn", &options, params.name());
-    let device = Arc::new(Cpu::new(params.rns().clone(), options.threads.get())?);
+    let device = options.device(&params)?;
     let ctx = Context::new(params.clone(), device)?;
     let (tokens, width, heads, intermediate) =
         if options.test { (16, 16, 2, 32) } else { (64, 384, 12, 1536) };

@@ -10,8 +10,8 @@ const LIMBS: usize = 25;
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    if options.threads.get() > 1 {
-        anyhow::bail!("this layer has no threads of its own: leave --threads out, or measure --layer hal");
+    if options.threads.get() * options.devices.get() > 1 {
+        anyhow::bail!("this layer has no device: leave --threads and --devices out, or measure --layer hal");
     }
     let log_n = if options.test { 10 } else { 16 };
     let bench = Bench::new("ring", &options, &format!("N{log_n}_50bit"));

@@ -54,9 +54,9 @@ pub(crate) struct Devices {
     /// `--threads` workers, or its part of the cores
     #[arg(long, default_value = "1")]
     pub(crate) devices: std::num::NonZeroUsize,
-    /// How devices switch keys together: `basic` divides everything and moves more, `input-broadcast` moves less and holds
-    /// the special limbs of all keys on every device
-    #[arg(long, value_enum, default_value = "input-broadcast")]
+    /// How devices switch keys together: `basic` divides everything, `input-broadcast` moves less, and every device holds
+    /// and computes the special limbs of all keys
+    #[arg(long, value_enum, default_value = "basic")]
     pub(crate) key_switching: KeySwitching,
 }
 

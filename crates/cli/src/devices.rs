@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use aegis::limbs::{KeySwitching, placement};
+use aegis::limbs::{KeySwitching, sharded};
 use aegis_ckks::{Context, Params, Recorder};
-use aegis_comm::{Communicator, Group, Local};
+use aegis_comm::Communicator;
 use aegis_cpu::{Cpu, CpuOptions};
 use aegis_hal::{Device, Trace};
 use aegis_nn::{Catalog, Memory, Network, Plan, Rows, Section};
-use aegis_shard::{Placement, Sharded};
+use aegis_shard::Sharded;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
@@ -25,13 +25,8 @@ pub(crate) struct Devices {
     count: usize,
     strategy: &'static str,
     /// Where there is more than one.
-    shared: Option<Shared>,
-}
-
-/// How several devices share limbs.
-struct Shared {
-    comm: Arc<dyn Communicator>,
-    placement: Placement,
+    shared: Option<Arc<Sharded>>,
+    key_switching: KeySwitching,
 }
 
 impl Devices {
@@ -45,32 +40,33 @@ impl Devices {
             let cpu = Cpu::with_options(params.rns().clone(), options);
             Ok(Arc::new(cpu.context("cannot open the CPU as a device")?))
         };
-        let (device, strategy, shared) = if count == 1 {
-            (cpu()?, "single", None)
-        } else {
-            let (strategy, mode) = match args.key_switching {
-                args::KeySwitching::Basic => ("limb-basic", KeySwitching::Basic),
-                args::KeySwitching::InputBroadcast => ("limb-input-broadcast", KeySwitching::InputBroadcast),
-            };
-            let placement = placement(&params, count, mode)?;
-            let comm: Arc<dyn Communicator> = Arc::new(Local::new(count));
-            let cpus = (0..count).map(|_| cpu()).collect::<Result<Vec<_>>>()?;
-            let device = one_of(cpus, &comm, &placement)?;
-            (device, strategy, Some(Shared { comm, placement }))
+        let (strategy, key_switching) = match args.key_switching {
+            args::KeySwitching::Basic => ("limb-basic", KeySwitching::Basic),
+            args::KeySwitching::InputBroadcast => ("limb-input-broadcast", KeySwitching::InputBroadcast),
+        };
+        let cpus = (0..count).map(|_| cpu()).collect::<Result<Vec<_>>>()?;
+        let (device, strategy, shared): (Device, _, _) = match <[Device; 1]>::try_from(cpus) {
+            Ok([cpu]) => (cpu, "single", None),
+            Err(cpus) => {
+                let sharded = Arc::new(sharded(&params, cpus, key_switching)?);
+                (sharded.clone(), strategy, Some(sharded))
+            }
         };
         let ctx = Context::new(params, device).context("cannot prepare the parameters")?;
-        Ok(Self { ctx, threads, count, strategy, shared })
+        Ok(Self { ctx, threads, count, strategy, shared, key_switching })
     }
 
     /// The memory of a run by this plan on all devices together, replicated limbs counted as often as they are held.
     pub(crate) fn memory(&self, plan: &Plan, network: &Network) -> Result<Memory> {
-        let Some(Shared { placement, .. }) = &self.shared else { return Ok(*plan.memory()) };
+        if self.shared.is_none() {
+            return Ok(*plan.memory());
+        }
         let params = self.ctx.params();
-        let traces: Vec<_> =
-            (0..self.count).map(|_| Arc::new(Trace::of_shapes(params.rns().clone()))).collect();
-        let comm: Arc<dyn Communicator> = Arc::new(Local::new(self.count));
-        let device = one_of(traces.iter().map(|trace| trace.clone() as Device).collect(), &comm, placement)?;
-        let mut catalog = Catalog::on(Recorder::on(params, device, traces)?)?;
+        let trace = |_| Arc::new(Trace::of_shapes(params.rns().clone()));
+        let traces: Vec<_> = (0..self.count).map(trace).collect();
+        let devices = traces.iter().map(|trace| trace.clone() as Device).collect();
+        let device = sharded(params, devices, self.key_switching)?;
+        let mut catalog = Catalog::on(Recorder::on(params, Arc::new(device), traces)?)?;
         let program = plan.program(network, &Rows::one(network.layout().tokens()))?;
         Ok(plan.schedule().memory(&program, &mut catalog)?)
     }
@@ -82,7 +78,7 @@ impl Devices {
 
     /// What counts the bytes that devices receive, where there is more than one.
     pub(crate) fn comm(&self) -> Option<Arc<dyn Communicator>> {
-        self.shared.as_ref().map(|shared| Arc::clone(&shared.comm))
+        self.shared.as_ref().map(|shared| Arc::clone(shared.group().communicator()))
     }
 
     /// What a run moved that received so much in each section.
@@ -99,11 +95,6 @@ impl Devices {
             bytes_other: bytes(Section::Other),
         }
     }
-}
-
-/// Devices that one host drives, as one.
-fn one_of(devices: Vec<Device>, comm: &Arc<dyn Communicator>, placement: &Placement) -> Result<Device> {
-    Ok(Arc::new(Sharded::new(Group::of_all(Arc::clone(comm), 0), devices, placement.clone())?))
 }
 
 /// What a run moved between devices: of each section, the most that any of them received.
