@@ -17,6 +17,9 @@ use crate::mailbox::Mailbox;
 
 use crate::Tag;
 
+#[cfg(test)]
+mod tests;
+
 /// Words that travel at once, 8 MiB. MPI counts in 31 bits; between pieces other messages and signs of life get through.
 const PIECE_WORDS: usize = 1 << 20;
 /// Messages of one rank that were announced and are not expected yet. Half of the lanes: no two of them share one.

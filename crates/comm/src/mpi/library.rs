@@ -65,9 +65,10 @@ impl Abi {
     unsafe fn of(library: &Library) -> Self {
         type Version = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
         // The libraries of other ABIs have this function too, and set -1.
-        // SAFETY: the function has this type, and may be called before MPI_Init.
+        // SAFETY: the function has this type.
         if let Ok(version) = unsafe { library.get::<Version>(b"MPI_Abi_get_version") } {
             let (mut major, mut minor) = (-1, -1);
+            // SAFETY: it may be called before MPI_Init, and the pointers are to live integers.
             if unsafe { version(&raw mut major, &raw mut minor) } == 0 && major >= 1 {
                 return Self::Standard;
             }
@@ -215,7 +216,8 @@ impl<H: Copy + 'static, P: 'static> Binding<H, P> {
         if outcome != 0 || text.is_empty() {
             return format!("MPI error {code}");
         }
-        String::from_utf8_lossy(&text).into_owned()
+        // MPICH tells a stack, a line for each call.
+        String::from_utf8_lossy(&text).lines().collect::<Vec<_>>().join(" ")
     }
 
     /// Remembers a transfer that MPI has accepted.

@@ -20,6 +20,8 @@ const CASE: &str = "AEGIS_COMM_CASE";
 const FOLDER: &str = "AEGIS_COMM_FOLDER";
 /// Shorter than the default, for the tests' sake.
 const LIMITS: Limits = Limits { silence: Duration::from_secs(2), wait: Duration::from_secs(60) };
+/// Words of a message that travels in pieces.
+const LARGE: usize = 3 << 20;
 /// Within which every rank must know of a fault.
 const KNOWN: Duration = Duration::from_secs(10);
 /// For whole runs, with the start of the processes.
@@ -50,7 +52,19 @@ fn processes_conform() {
 fn a_killed_process_is_an_error_on_every_other_rank() {
     each_launcher(|launcher| {
         let mut run = Run::start(launcher, "kill", 3);
-        run.fails(&[0, 1], &PeerFault::Silent { ms: 2000 });
+        run.fails(2, &PeerFault::Silent { ms: 2000 });
+        run.wait();
+    });
+}
+
+#[test]
+fn a_process_killed_in_the_middle_of_a_message_is_an_error_on_every_other_rank() {
+    each_launcher(|launcher| {
+        let mut run = Run::start(launcher, "rush", 3);
+        for (rank, outcome) in run.outcomes_after(2) {
+            // MPI itself may notice first.
+            assert!(outcome.starts_with("Err(Peer { rank: 2, fault: "), "{rank}: {outcome}, {}", run.log());
+        }
         run.wait();
     });
 }
@@ -59,7 +73,7 @@ fn a_killed_process_is_an_error_on_every_other_rank() {
 fn a_stopped_process_is_an_error_on_every_other_rank() {
     each_launcher(|launcher| {
         let mut run = Run::start(launcher, "stop", 3);
-        run.fails(&[0, 1], &PeerFault::Silent { ms: 2000 });
+        run.fails(2, &PeerFault::Silent { ms: 2000 });
         signal("KILL", &run.outcome(2, Duration::ZERO));
         run.wait();
     });
@@ -69,7 +83,7 @@ fn a_stopped_process_is_an_error_on_every_other_rank() {
 fn a_process_that_ends_early_is_an_error_on_every_other_rank() {
     each_launcher(|launcher| {
         let mut run = Run::start(launcher, "end", 3);
-        run.fails(&[0, 1], &PeerFault::Gone);
+        run.fails(2, &PeerFault::Gone);
         assert!(run.wait(), "{launcher:?}");
     });
 }
@@ -91,7 +105,10 @@ fn rank() {
     if case == "conform" {
         return tell(&format!("{:?}", conformance::check_host(Arc::new(comm))));
     }
-    assert_eq!(exchange(&comm), Ok(()));
+    if case != "rush" {
+        // The second one says that the first one came.
+        assert_eq!(exchange(&comm, 0, LARGE).and_then(|()| exchange(&comm, 1, 1)), Ok(()));
+    }
     if rank + 1 < comm.ranks() {
         let outcome = await_last(&comm);
         drop(comm);
@@ -99,31 +116,41 @@ fn rank() {
     }
     let me = std::process::id().to_string();
     tell(&me);
+    if case == "rush" {
+        (0..rank).try_for_each(|to| comm.send(&message(rank, to, 2, LARGE), &large(rank))).expect("sent");
+    }
     match &*case {
-        "kill" => signal("KILL", &me),
+        "kill" | "rush" => signal("KILL", &me),
         "stop" => signal("STOP", &me),
         _ => {}
     }
 }
 
-/// Every rank hears a large message of every other one.
-fn exchange(comm: &Mpi) -> Result<(), Lost> {
+/// Every rank hears a message of every other one.
+fn exchange(comm: &Mpi, number: u64, words: usize) -> Result<(), Lost> {
     let others = || (0..comm.ranks()).filter(|&other| other != comm.rank());
     for to in others() {
-        comm.send(&message(comm.rank(), to, 0), &Parcel::ready(vec![comm.rank() as u64; 1 << 20]))?;
+        let parcel = Parcel::ready(vec![comm.rank() as u64; words]);
+        comm.send(&message(comm.rank(), to, number, words), &parcel)?;
     }
-    let parcels = others().map(|from| comm.receive(&message(from, comm.rank(), 0)));
+    let parcels = others().map(|from| comm.receive(&message(from, comm.rank(), number, words)));
     let parcels = parcels.collect::<aegis_comm::Result<Vec<Parcel>>>()?;
     parcels.iter().try_for_each(|parcel| parcel.wait().map(drop))
 }
 
-/// Waits for a message that never comes.
+/// Waits for a message that never comes, or not to its end.
 fn await_last(comm: &Mpi) -> Result<(), Lost> {
-    comm.receive(&message(comm.ranks() - 1, comm.rank(), 1))?.wait().map(drop)
+    let last = comm.ranks() - 1;
+    comm.receive(&message(last, comm.rank(), 2, LARGE))?.wait()?;
+    comm.receive(&message(last, comm.rank(), 3, LARGE))?.wait().map(drop)
 }
 
-fn message(from: usize, to: usize, number: u64) -> Message {
-    Message { from, to, tag: Tag { channel: 1, number }, words: 1 << 20, reason: "test" }
+fn large(rank: usize) -> Parcel {
+    Parcel::ready(vec![rank as u64; LARGE])
+}
+
+fn message(from: usize, to: usize, number: u64, words: usize) -> Message {
+    Message { from, to, tag: Tag { channel: 1, number }, words, reason: "test" }
 }
 
 fn signal(name: &str, process: &str) {
@@ -158,17 +185,25 @@ impl Launcher {
         if fetched.is_empty() { Self::new("mpirun".into(), None).into_iter().collect() } else { fetched }
     }
 
-    /// What lets ranks of a small machine start, and go on without one that failed: see docs/many-devices.md.
-    fn args(&self) -> Vec<&'static str> {
-        let open_mpi = ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"];
-        let recovery: &[&str] = match () {
-            () if self.version.contains("(Open MPI) 4") => &["--enable-recovery"],
-            () if self.version.contains("Open MPI") => {
-                &["--runtime-options", "continuous,error-nonzero-status=false"]
-            }
-            () => return vec!["-disable-auto-cleanup"],
-        };
-        [&open_mpi, recovery].concat()
+    /// The command that starts so many ranks on a small machine, and lets them go on without one that failed: see
+    /// docs/many-devices.md.
+    fn command(&self, ranks: usize) -> Command {
+        let mut command = Command::new(&self.program);
+        if let Some(library) = &self.library {
+            command.env("LD_LIBRARY_PATH", library);
+        }
+        command.args(["-n", &ranks.to_string()]);
+        if !self.version.contains("Open MPI") {
+            command.args(["-disable-auto-cleanup", "sh", "-c", r#"trap "" USR1; "$0" "$@"; exit $?"#]);
+            return command;
+        }
+        command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
+        if self.version.contains("(Open MPI) 4") {
+            command.arg("--enable-recovery");
+        } else {
+            command.args(["--runtime-options", "continuous,error-nonzero-status=false"]);
+        }
+        command
     }
 }
 
@@ -198,14 +233,10 @@ impl Run {
         drop(fs::remove_dir_all(&folder));
         fs::create_dir_all(&folder).expect("a folder");
         let log = fs::File::create(folder.join("log")).expect("a log");
-        let mut command = Command::new(&launcher.program);
-        command.args(launcher.args()).args(["-n", &ranks.to_string()]);
+        let mut command = launcher.command(ranks);
         command.arg(std::env::current_exe().expect("this binary"));
         command.args(["--exact", "mpi::rank", "--ignored", "--nocapture", "--test-threads=1"]);
         command.env(CASE, case).env(FOLDER, &folder).stdin(Stdio::null());
-        if let Some(library) = &launcher.library {
-            command.env("LD_LIBRARY_PATH", library);
-        }
         command.stdout(log.try_clone().expect("a log")).stderr(log);
         Self { child: command.spawn().expect("a launcher"), folder }
     }
@@ -225,15 +256,18 @@ impl Run {
         }
     }
 
-    /// These ranks say, in time after the last one did, that it is lost.
-    fn fails(&mut self, ranks: &[usize], fault: &PeerFault) {
-        let last = ranks.len();
+    /// What the ranks before the last one say, in time after that one did.
+    fn outcomes_after(&mut self, last: usize) -> Vec<(usize, String)> {
         self.outcome(last, RUN);
         let start = Instant::now();
+        (0..last).map(|rank| (rank, self.outcome(rank, KNOWN.saturating_sub(start.elapsed())))).collect()
+    }
+
+    /// The ranks before the last one say in time that it is lost.
+    fn fails(&mut self, last: usize, fault: &PeerFault) {
         let want = format!("{:?}", Err::<(), _>(Lost::Peer { rank: last, fault: fault.clone() }));
-        for &rank in ranks {
-            let have = self.outcome(rank, KNOWN.saturating_sub(start.elapsed()));
-            assert_eq!(have, want, "log: {}", self.log());
+        for (rank, have) in self.outcomes_after(last) {
+            assert_eq!(have, want, "rank {rank}; log: {}", self.log());
         }
     }
 
