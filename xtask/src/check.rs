@@ -7,11 +7,11 @@ use anyhow::{Result, bail};
 
 use crate::cargo::{cargo, root, run};
 
-/// Runs the models of the queue and of the mailbox under loom, in a target folder of their own: the flag would rebuild
+/// Runs the models of queues and mailboxes under loom, in a target folder of their own: the flag would rebuild
 /// everything.
 pub(crate) fn loom() -> Result<()> {
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    for (package, models) in [("aegis-cpu", "executor::models"), ("aegis-comm", "mailbox::models")] {
+    for (package, models) in [("aegis-cpu", "executor::models"), ("aegis-comm", "models")] {
         run(cargo()
             .args(["test", "--release", "--package", package, "--lib", models])
             .env("RUSTFLAGS", format!("{flags} --cfg aegis_loom"))

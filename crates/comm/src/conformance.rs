@@ -342,8 +342,7 @@ impl Suite {
                 (0..n * to).map(|i| (column(i) % u128::from(moduli(to)[i / n])) as u64).collect();
             same_words(case, share, &want)?;
         }
-        let modulus = u64::MAX / members as u64 + 1;
-        if members > 1 {
+        if let Some(modulus) = (u64::MAX / members as u64).checked_add(1) {
             let refused =
                 group.reduce_scatter(REASON, n, |_| vec![modulus], |_, _| Parcel::ready(vec![0; n]));
             equal(case, refused.map(drop), Err(Error::Sum { members, modulus }))?;

@@ -76,7 +76,8 @@ impl Group {
     }
 
     /// The irregular all-to-all that all other collectives are made of: `words(from, to)` words go from each member to each
-    /// other one, `mine(from, to)` from a local one. Where there are no words nothing is sent, and `mine` is not asked.
+    /// other one, `mine(from, to)` from a local one. Where there are no words nothing is sent, and `mine` is not asked;
+    /// members that have nothing to send or receive may leave the call out.
     ///
     /// Gives, for each local position, what came from each member: `None` where nothing was sent, as from itself.
     pub fn exchange(

@@ -15,20 +15,19 @@
 //! use aegis_comm::{Group, Local};
 //! use aegis_hal::Parcel;
 //!
-//! let ranks = Local::split(2).into_iter().map(|comm| {
-//!     thread::spawn(move || {
-//!         let group = Group::of_all(Arc::new(comm), 0);
-//!         let gathered = group.all_gather("greetings", |_| 2, |rank| Parcel::ready(vec![rank as u64; 2]))?;
-//!         let words = gathered[0].iter().map(|parcel| Ok(parcel.wait()?.to_vec()));
-//!         assert_eq!(words.collect::<aegis_hal::Result<Vec<_>>>()?, [[0, 0], [1, 1]]);
+//! fn greet(comm: Local) -> aegis_hal::Result<()> {
+//!     let group = Group::of_all(Arc::new(comm), 0);
+//!     let gathered = group.all_gather("greetings", |_| 2, |rank| Parcel::ready(vec![rank as u64; 2]))?;
+//!     let words = gathered[0].iter().map(|parcel| Ok(parcel.wait()?.to_vec()));
+//!     assert_eq!(words.collect::<aegis_hal::Result<Vec<_>>>()?, [[0, 0], [1, 1]]);
 //!
-//!         let rank = group.members()[group.local()[0]];
-//!         assert_eq!(group.communicator().ledger().snapshot().bytes(rank), 16);
-//!         Ok(())
-//!     })
-//! });
-//! let ranks: Vec<_> = ranks.collect(); // Both run before either is waited for.
-//! ranks.into_iter().try_for_each(|rank| rank.join().unwrap())?;
+//!     let here = group.communicator().local()[0];
+//!     assert_eq!(group.communicator().ledger().snapshot().bytes(here), 16);
+//!     Ok(())
+//! }
+//!
+//! let threads: Vec<_> = Local::split(2).into_iter().map(|comm| thread::spawn(|| greet(comm))).collect();
+//! threads.into_iter().try_for_each(|rank| rank.join().unwrap())?;
 //! # Ok::<(), aegis_hal::Error>(())
 //! ```
 //!

@@ -8,6 +8,9 @@ use crate::mailbox::Mailbox;
 use crate::sync::Arc;
 use crate::{Communicator, Ledger, Limits, Message, Result};
 
+#[cfg(all(test, aegis_loom))]
+mod models;
+
 /// Ranks of one process: words are handed over, not copied.
 ///
 /// One value drives all ranks ([`Local::new`]), or each of several values drives some of them, on threads of their own

@@ -14,8 +14,8 @@ mod models;
 #[cfg(all(test, not(aegis_loom)))]
 mod tests;
 
-/// The longest wait that a clock can count with; longer limits are cut to it.
-const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// Limits are cut to these: a clock cannot count with longer waits, and the watcher would spin with shorter ones.
+const WAITS: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(u32::MAX as u64)];
 
 /// Matches the messages that ranks of this process expect with those that arrive, in whatever order both happen. Shared
 /// by all who ask and all who deliver.
@@ -60,7 +60,7 @@ struct State {
 
 impl Mailbox {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let wait = limits.wait.min(FOR_EVER);
+        let wait = limits.wait.clamp(WAITS[0], WAITS[1]);
         Self(Arc::new(Shared { state: Mutex::default(), closed: Condvar::new(), wait }))
     }
 

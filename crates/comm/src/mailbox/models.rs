@@ -17,10 +17,7 @@ fn deliver(mailbox: &Mailbox, from: usize, number: u64) {
 }
 
 /// Runs two things side by side, and gives the mailbox back.
-fn beside(
-    first: impl FnOnce(&Mailbox) + Send + Sync + 'static,
-    second: impl FnOnce(&Mailbox),
-) -> Arc<Mailbox> {
+fn beside(first: impl FnOnce(&Mailbox) + Send + 'static, second: impl FnOnce(&Mailbox)) -> Arc<Mailbox> {
     let mailbox = Arc::new(Mailbox::new(&LIMITS));
     let other = Arc::clone(&mailbox);
     let thread = thread::spawn(move || first(&other));
@@ -78,8 +75,8 @@ fn a_message_at_its_deadline_comes_or_is_late() {
         deliver(&mailbox, 1, 0);
         watcher.join().unwrap();
         let late = Failure::Peer { rank: 1, fault: PeerFault::Late { ms: 3_600_000 } };
-        let result = parcel.look().unwrap();
-        assert!(result.is_err_and(|error| error == late) || mailbox.0.lock().arrived.is_empty());
+        assert!([Ok(Words::new(vec![0])), Err(late)].contains(&parcel.look().unwrap()));
+        assert!(mailbox.0.lock().arrived.is_empty());
     });
 }
 
