@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_broken_envelope_is_refused_with_a_reason() {
-        let good = Envelope::Words { tag: TAG, words: 1, lane: 1 }.encode();
+        let good = Envelope::Words { tag: TAG, words: 1, lane: 9 }.encode();
         let with = |index: usize, value: u64| {
             let mut words = good.to_vec();
             words[index] = value;
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(with(2, 1 << 32), "a broken envelope: channel 4294967296");
         assert_eq!(with(5, 0), "a broken envelope: lane 0");
         assert_eq!(with(5, 32768), "a broken envelope: lane 32768");
-        assert_eq!(with(1, 3), "a broken envelope: fault 1");
+        assert_eq!(with(1, 3), "a broken envelope: fault 9");
         assert_eq!(Envelope::decode(&[MAGIC]), Err("an envelope of 1 words".into()));
     }
 }

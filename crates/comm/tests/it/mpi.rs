@@ -122,8 +122,10 @@ fn rank() {
     match &*case {
         "kill" | "rush" => signal("KILL", &me),
         "stop" => signal("STOP", &me),
-        _ => {}
+        _ => return,
     }
+    // A signal takes its time.
+    thread::sleep(RUN);
 }
 
 /// Every rank hears a message of every other one.
