@@ -10,6 +10,7 @@ mod ci;
 mod deny;
 mod fuzz;
 mod model;
+mod mpi;
 mod params;
 mod python;
 mod site;
@@ -43,6 +44,8 @@ enum Command {
     Docs,
     /// Fetches all-MiniLM-L6-v2 into models/minilm and verifies it
     Model,
+    /// Fetches Open MPI and MPICH into target/tools, without root, and says how to run under them
+    Mpi,
     /// Prints the table of parameter presets and checks their security limits
     Params(params::ParamsArgs),
     /// Runs the benches of one layer
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Docs => site::build(),
         Command::Model => model::fetch().map(|_| ()),
+        Command::Mpi => mpi::fetch(),
         Command::Params(args) => params::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Loom => check::loom(),

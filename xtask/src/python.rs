@@ -1,5 +1,7 @@
 //! Wheels, by the pip of this machine.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -22,6 +24,15 @@ pub(crate) fn pip(command: &str) -> Result<Command> {
     pip.args(["-m", "pip", command, "--quiet", "--disable-pip-version-check", "--no-deps"]);
     pip.args(["--only-binary", ":all:", "--retries", "1", "--timeout", "20"]);
     Ok(pip)
+}
+
+/// A file for `pip --requirement` that names the version and what may be unpacked.
+pub(crate) fn requirement(folder: &Path, package: &str, version: &str, sha256: &[&str]) -> Result<PathBuf> {
+    let path = folder.join("requirement.txt");
+    let hashes: String = sha256.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect();
+    fs::write(&path, format!("{package}=={version}{hashes}\n"))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 /// Runs it silently; the error is its last line and the remedy.

@@ -1,7 +1,7 @@
 //! Spelling, by `typos`: a verified binary, since building it takes minutes.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -38,7 +38,7 @@ fn fetch() -> Result<PathBuf> {
         return Ok(program);
     }
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let wheel = requirement(&folder)?;
+    let wheel = python::requirement(&folder, "typos", VERSION, &SHA256)?;
     // pip compares the wheel with the hashes before it unpacks anything.
     let mut pip = python::pip("install")?;
     pip.args(["--require-hashes", "--no-warn-script-location", "--upgrade", "--target"]).arg(&folder);
@@ -47,13 +47,4 @@ fn fetch() -> Result<PathBuf> {
         bail!("pip reported success but left no {}", program.display());
     }
     Ok(program)
-}
-
-/// A file that names the version and what may be unpacked.
-fn requirement(folder: &Path) -> Result<PathBuf> {
-    let path = folder.join("requirement.txt");
-    let hashes: String = SHA256.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect();
-    fs::write(&path, format!("typos=={VERSION}{hashes}\n"))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
 }

@@ -53,6 +53,10 @@ pub enum Error {
         /// What the system said.
         cause: String,
     },
+    /// Ranks cannot be joined by MPI.
+    #[cfg(unix)]
+    #[error(transparent)]
+    Mpi(#[from] crate::MpiFault),
 }
 
 impl Error {
@@ -63,6 +67,8 @@ impl Error {
                 ErrorKind::Input
             }
             Self::Thread { .. } => ErrorKind::Device,
+            #[cfg(unix)]
+            Self::Mpi(fault) => fault.kind(),
         }
     }
 }

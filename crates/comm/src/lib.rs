@@ -2,7 +2,7 @@
 //!
 //! A [`Communicator`] carries [`Message`]s between ranks, as parcels that are promised now and come later
 //! ([`aegis_hal::Parcel`]); it owns time, so that every promise is kept within its [`Limits`]. [`Local`] is the one for
-//! ranks of one process. A [`Group`] of ranks does collectives over any communicator, and a [`Ledger`] counts to the byte
+//! ranks of one process, [`Mpi`] the one for processes that `mpirun` starts, on one machine or many. A [`Group`] of ranks does collectives over any communicator, and a [`Ledger`] counts to the byte
 //! what each rank received, and what for. [`conformance`] is the suite that every communicator passes, [`faulty`]
 //! breaks messages on purpose.
 //!
@@ -34,7 +34,7 @@
 //! # Non-goals
 //! Where limbs and ciphertexts live; recovery from a lost rank, which is a new run from a checkpoint; ranks that come
 //! later; secrecy or authenticity between ranks, which all belong to one server.
-// Not forbidden: the module that calls a C library allows it for itself, which `cargo xtask tidy` keeps to that one.
+// Not forbidden: the module that calls libmpi allows it for itself, which `cargo xtask tidy` keeps to that one.
 #![deny(unsafe_code)]
 
 mod communicator;
@@ -46,6 +46,8 @@ mod ledger;
 mod limits;
 mod local;
 mod mailbox;
+#[cfg(unix)]
+mod mpi;
 mod sync;
 
 pub use communicator::{Communicator, Message, Tag};
@@ -55,3 +57,5 @@ pub use group::{AGREEMENT, Group};
 pub use ledger::{Count, Ledger, Traffic};
 pub use limits::Limits;
 pub use local::Local;
+#[cfg(unix)]
+pub use mpi::{Mpi, MpiFault};

@@ -4,4 +4,6 @@ mod conformance;
 mod faults;
 mod ledger;
 mod local;
+#[cfg(unix)]
+mod mpi;
 mod stress;
