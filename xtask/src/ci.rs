@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::cargo::{cargo, run};
-use crate::{api, deny, model, params, site, tidy, typos};
+use crate::{api, deny, model, mpi, params, site, tidy, typos};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args, Default)]
@@ -61,7 +61,17 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
         }
         None => eprintln!("note: --offline; the tests that need the model's weights are not run"),
     }
-    run(cargo().args(["test", "--workspace", "--no-fail-fast"]))
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
+    match if args.offline { None } else { Some(mpi::fetch()) } {
+        // From now on a test that finds none has failed.
+        Some(Ok(())) => drop(tests.env("REQUIRE_MPI", "1")),
+        Some(Err(error)) => {
+            eprintln!("note: {error:#}; ranks in processes are tested with the system's MPI, if any")
+        }
+        None => {}
+    }
+    run(&mut tests)
 }
 
 /// Everything a change must pass, cheap steps first.

@@ -363,6 +363,8 @@ pub fn kind_of(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
         let kind = kind.or_else(|| e.downcast_ref().map(aegis_circuits::Error::kind));
         let kind = kind.or_else(|| e.downcast_ref().map(aegis_ckks::Error::kind));
         let kind = kind.or_else(|| e.downcast_ref().map(aegis_ckks::ParamsError::kind));
+        let kind = kind.or_else(|| e.downcast_ref().map(aegis_shard::Error::kind));
+        let kind = kind.or_else(|| e.downcast_ref().map(aegis_comm::Error::kind));
         kind.or_else(|| e.downcast_ref().map(aegis_hal::Error::kind))
     })
 }

@@ -43,7 +43,8 @@ impl Seed {
         ChaCha20Rng::from_seed(self.0)
     }
 
-    pub(crate) fn bytes(&self) -> &[u8; 32] {
+    /// The bytes: whoever has them has all that is made from the seed. For handing it to another process of the same owner.
+    pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }

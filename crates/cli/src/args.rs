@@ -50,14 +50,23 @@ pub(crate) struct Run {
 /// On how many devices a run computes.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Devices {
-    /// Devices in this process, which divide the limbs of every ciphertext and key; results do not depend on it. Each has
-    /// `--threads` workers, or its part of the cores
-    #[arg(long, default_value = "1")]
-    pub(crate) devices: std::num::NonZeroUsize,
+    /// Devices that divide the limbs of every ciphertext and key; results do not depend on it. Each has `--threads` workers,
+    /// or its part of the cores [default: 1; with MPI one for each rank]
+    #[arg(long)]
+    pub(crate) devices: Option<std::num::NonZeroUsize>,
     /// How devices switch keys together: `basic` divides everything, `input-broadcast` moves less, and every device holds
     /// and computes the special limbs of all keys
     #[arg(long, value_enum, default_value = "basic")]
     pub(crate) key_switching: KeySwitching,
+}
+
+/// How devices reach each other.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Comm {
+    /// All in this process.
+    Local,
+    /// A process for each, started by an MPI launcher; docs/many-devices.md
+    Mpi,
 }
 
 /// See [`aegis::limbs::KeySwitching`].
@@ -235,6 +244,10 @@ pub(crate) struct Embed {
     pub(crate) memory: Memory,
     #[command(flatten)]
     pub(crate) devices: Devices,
+    /// Where the devices are: in this process, or each in a process of its own under `mpirun`, all with the same arguments
+    /// and files
+    #[arg(long, value_enum, default_value = "local")]
+    pub(crate) comm: Comm,
     #[command(flatten)]
     pub(crate) rounding: Rounding,
     #[command(flatten)]

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::args::{Checkpoint, Decrypt, Encrypt, Eval, Keygen};
+use crate::args::{Checkpoint, Comm, Decrypt, Encrypt, Eval, Keygen};
 use crate::checkpoint::{self, CheckpointFolder};
 use crate::content::Content;
 use crate::devices::{Devices, Movement};
@@ -152,7 +152,7 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     let params = keys::params_of(&args.eval_keys, args.parameters)?;
     let held = keys::inventory(&params, &args.eval_keys)?;
     let layout = header.shape.layout().with_context(cannot)?;
-    let devices = Devices::open(params, args.devices, args.run.threads)?;
+    let devices = Devices::open(params, args.devices, Comm::Local, args.run.threads)?;
     let ctx = &devices.ctx;
     let (header, blocks) = message::decode(ctx, &bytes, Kind::Query).with_context(cannot)?;
     drop(bytes);
@@ -164,7 +164,7 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     // In memory the keys take more than twice what they take as a file, whose uniform halves are seeds.
     files::refuse_larger(&args.eval_keys, server.request().bytes(ctx.params()))?;
     let evaluation_keys = Arc::new(keys::read_evaluation(ctx, &args.eval_keys)?);
-    let mut progress = Progress::new(server.plan().stages(), devices.comm());
+    let mut progress = Progress::new(server.plan().stages(), Some(&devices));
     let y = match &mut folder {
         None => server.evaluate(&evaluation_keys, x, &mut progress).context("evaluation failed")?,
         Some(folder) => {
@@ -177,7 +177,7 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
         peak_rss_bytes: peak_rss_bytes(),
         peak_device_bytes: ctx.device().memory().peak,
         predicted_peak_device_bytes: memory.peak(),
-        movement: devices.movement(&progress.received()),
+        movement: devices.movement(&progress.received())?,
     };
     let run = args.run.json.then(|| serde_json::to_value(run)).transpose()?;
     let bytes = message::encode(ctx, &header, y.blocks())?;

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::args::{self, Demo, Embed, Rounding};
 use crate::devices::{Devices, Movement};
 use crate::progress::{Progress, StageRow, table};
-use crate::{files, keys, memory, output, presets, session, text};
+use crate::{files, memory, output, presets, session, text};
 
 /// Five plain documents for the demonstration.
 const DOCUMENTS: [&str; 5] = [
@@ -109,6 +109,8 @@ struct Prepared {
     params: Params,
     model: Model,
     queries: Vec<Shared>,
+    /// What they were made of.
+    texts: String,
 }
 
 impl Prepared {
@@ -117,7 +119,7 @@ impl Prepared {
         let lengths = texts.iter().map(|text| token_count(bert, text)).collect::<Result<Vec<_>>>()?;
         let model = session::model(&params, bert, lengths.into_iter().max().unwrap_or(1))?;
         let queries = session::queries(&model, texts)?;
-        Ok(Self { params, model, queries })
+        Ok(Self { params, model, queries, texts: texts.join("\n") })
     }
 }
 
@@ -137,18 +139,20 @@ impl Local {
     /// Makes keys for prepared texts, which come back.
     fn new(
         prepared: Prepared,
-        devices: args::Devices,
+        (devices, comm): (args::Devices, args::Comm),
         threads: Option<NonZeroUsize>,
         limit: args::Memory,
-        seed: Seed,
+        seed: args::Seed,
     ) -> Result<(Self, Vec<Shared>)> {
         let start = Instant::now();
-        let Prepared { params, model, queries } = prepared;
-        let devices = Devices::open(params, devices, threads)?;
+        let Prepared { params, model, queries, texts } = prepared;
+        let devices = Devices::open(params, devices, comm, threads)?;
+        agree(&devices, &model, &texts)?;
+        let seed = devices.seed(seed)?;
         let ctx = &devices.ctx;
         let (server, memory) = session::server_within(&devices, model, limit)?;
         let request = server.request();
-        output::note(&format!("making keys: {:.2} GiB", gib(request.bytes(ctx.params()))));
+        devices.note(&format!("making keys: {:.2} GiB", gib(request.bytes(ctx.params()))));
         let (client, evaluation_keys) = Client::generate(ctx, seed.derive("keys", &[]), request)?;
         ctx.device().sync()?;
         let evaluation_keys = Arc::new(evaluation_keys);
@@ -168,13 +172,13 @@ impl Local {
         let start = Instant::now();
         let (model, query) = (self.server.model(), &shared.query);
         let encrypted = self.client.encrypt(model, query, &self.seed)?;
-        let mut progress = Progress::new(self.server.plan().stages(), self.devices.comm());
+        let mut progress = Progress::new(self.server.plan().stages(), Some(&self.devices));
         let result = self
             .server
             .evaluate(&self.evaluation_keys, encrypted, &mut progress)
             .context("evaluation failed")?;
         let (blocks, ctx) = (result.blocks(), &self.devices.ctx);
-        let movement = self.devices.movement(&progress.received());
+        let movement = self.devices.movement(&progress.received())?;
         let stages = progress.into_rows();
         let identity = model.bert().identity().to_owned();
         let header = Header { kind: Kind::Result, model: identity, shape: query.shape.clone() };
@@ -223,6 +227,16 @@ impl Local {
     }
 }
 
+/// Whether all processes are about to do the same, down to the texts.
+fn agree(devices: &Devices, model: &Model, texts: &str) -> Result<()> {
+    devices.agree("a release", env!("CARGO_PKG_VERSION").as_bytes())?;
+    devices.agree("parameters", &devices.ctx.params().digest())?;
+    devices.agree("a placement", format!("{:?}", devices.placement()).as_bytes())?;
+    devices.agree("a model", model.bert().identity().as_bytes())?;
+    devices.agree("a calibration", serde_json::to_string(&model.calibration().constants)?.as_bytes())?;
+    devices.agree("texts", texts.as_bytes())
+}
+
 /// Number of tokens of a text; one that cannot be embedded is an error of input.
 fn token_count(bert: &Bert, text: &str) -> Result<usize> {
     Ok(bert.tokenize(text)?.len())
@@ -233,7 +247,7 @@ pub(crate) fn embed(args: &Embed) -> Result<()> {
     let texts = text::many(&args.text, args.text_file.as_deref())?;
     let prepared = Prepared::new(&args.preset, &session::load_model(&args.model)?, &texts)?;
     let (local, queries) =
-        Local::new(prepared, args.devices, args.run.threads, args.memory, keys::seed(args.seed)?)?;
+        Local::new(prepared, (args.devices, args.comm), args.run.threads, args.memory, args.seed)?;
     let (mut verdict, mut seconds) = (Ok(()), 0.0);
     // Reports of texts whose turn has not come: one before them is in a later run.
     let (mut waiting, mut next) = (BTreeMap::new(), 0);
@@ -243,18 +257,23 @@ pub(crate) fn embed(args: &Embed) -> Result<()> {
         waiting.extend(shared.texts.iter().copied().zip(reports));
         while let Some(report) = waiting.remove(&next) {
             next += 1;
+            verdict = verdict.and(report.verdict());
+            if !local.devices.is_first() {
+                continue;
+            }
             if args.run.json {
                 output::line(&serde_json::to_string(&report)?)?;
             } else {
                 output::line(&summary(&report))?;
                 output::line(&output::numbers(&report.embedding))?;
             }
-            verdict = verdict.and(report.verdict());
         }
     }
     let (texts, runs) = (texts.len(), queries.len());
     let per_minute = 60.0 * texts as f64 / seconds;
-    output::note(&format!("texts {texts}, runs {runs}, {seconds:.1} s: {per_minute:.2} texts a minute"));
+    local
+        .devices
+        .note(&format!("texts {texts}, runs {runs}, {seconds:.1} s: {per_minute:.2} texts a minute"));
     verdict
 }
 
@@ -271,7 +290,7 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     let plain = bert.embed_plain(&text)?;
     output::line(&format!("sentence: {text} ({} tokens)", token_count(&bert, &text)?))?;
     let (local, queries) =
-        Local::new(prepared, args.devices, args.threads, args.memory, keys::seed(args.seed)?)?;
+        Local::new(prepared, (args.devices, args::Comm::Local), args.threads, args.memory, args.seed)?;
     let [query] = &queries[..] else { bail!("one text gives one query") };
     let reports = local.embed(query, Rounding { bits: None }, true, std::slice::from_ref(&text))?;
     let [report] = &reports[..] else { bail!("one text gives one embedding") };

@@ -12,6 +12,7 @@ use aegis_nn::{Observer, Section, StageInfo, Step, TaskInfo};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use crate::devices::Devices;
 use crate::output;
 
 /// What one stage took.
@@ -35,6 +36,8 @@ pub(crate) struct StageRow {
 enum Display {
     Bar(ProgressBar),
     Lines,
+    /// Another process shows it.
+    Nothing,
 }
 
 /// Follows a run, on standard error.
@@ -68,9 +71,11 @@ impl Done {
 }
 
 impl Progress {
-    /// Progress of a run of these stages, on devices that exchange words by `comm`.
-    pub(crate) fn new(stages: &[StageInfo], comm: Option<Arc<dyn Communicator>>) -> Self {
-        let display = if std::io::stderr().is_terminal() {
+    /// Progress of a run of these stages on these devices, or on one; shown by one process for all.
+    pub(crate) fn new(stages: &[StageInfo], devices: Option<&Devices>) -> Self {
+        let display = if devices.is_some_and(|devices| !devices.is_first()) {
+            Display::Nothing
+        } else if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(stages.iter().map(|s| s.cost_ns).sum());
             let style =
                 ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {percent:>3} % {wide_msg}");
@@ -99,6 +104,7 @@ impl Progress {
             },
         };
         let stages = stages.iter().map(of_stage).collect();
+        let comm = devices.and_then(Devices::comm).cloned();
         let (now, traffic) = (Instant::now(), Traffic::default());
         Self { display, start: now, task_start: now, stages, skipped: 0.0, comm, traffic }
     }
@@ -219,7 +225,7 @@ impl Observer for Progress {
                     clock(all)
                 ));
             }
-            Display::Lines => {}
+            Display::Lines | Display::Nothing => {}
         }
     }
 }
