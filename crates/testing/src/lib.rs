@@ -1,5 +1,5 @@
 //! What the tests of several crates share: contexts on the CPU and on the recorder, a [`Setup`] with keys,
-//! [`Numbers`] from a seed, and a small model, [`TinyBert`].
+//! [`Numbers`] from a seed, a small model, [`TinyBert`], and the MPI [`Launcher`]s of this machine.
 //!
 //! ```
 //! use aegis_ckks::insecure_levelled_spec;
@@ -20,11 +20,13 @@
 #![forbid(unsafe_code)]
 
 mod context;
+mod launcher;
 mod numbers;
 mod setup;
 mod tiny_bert;
 
 pub use context::{insecure, on_cpu, recorded};
+pub use launcher::Launcher;
 pub use numbers::{Numbers, complex, distance, uniform, uniform_complex};
 pub use setup::Setup;
 pub use tiny_bert::{Stored, TinyBert, write_tensors};

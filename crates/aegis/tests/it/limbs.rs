@@ -10,13 +10,19 @@ use aegis_ckks::{
     insecure_levelled_spec,
 };
 use aegis_comm::{Communicator, Group, Local, Traffic};
+#[cfg(unix)]
+use aegis_comm::{Limits, Mpi};
 use aegis_cpu::{Cpu, CpuOptions};
 use aegis_hal::{Device, Trace};
 use aegis_models::Bert;
 use aegis_nn::Catalog;
 use aegis_ring::Basis;
 use aegis_shard::{Placement, Sharded};
+#[cfg(unix)]
+use aegis_testing::Launcher;
 use aegis_testing::{Setup, uniform_complex};
+#[cfg(unix)]
+use sha2::{Digest, Sha256};
 
 use crate::{TEXT, small_ring, tiny};
 
@@ -66,6 +72,49 @@ fn a_model_has_the_same_bits_on_any_number_of_devices() {
             });
         }
     });
+}
+
+/// A process for each device, under each MPI that there is.
+#[test]
+#[cfg(unix)]
+fn so_it_has_on_devices_in_processes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let want = digest(&answer(&small_ring(2), &tiny(dir.path())));
+    for (i, launcher) in Launcher::all().iter().enumerate() {
+        for ranks in [2, 4] {
+            let folder = dir.path().join(format!("{i}-{ranks}"));
+            std::fs::create_dir(&folder).expect("a folder");
+            let mut command = launcher.command(ranks);
+            command.arg(std::env::current_exe().expect("this binary"));
+            command.args(["--exact", "limbs::rank", "--ignored", "--test-threads=1"]);
+            let output = command.env(FOLDER, &folder).output().expect("a launcher");
+            for rank in 0..ranks {
+                let have = std::fs::read_to_string(folder.join(rank.to_string()));
+                assert_eq!(have.ok().as_ref(), Some(&want), "rank {rank} of {launcher:?}: {output:?}");
+            }
+        }
+    }
+}
+
+/// Where ranks say what they computed.
+#[cfg(unix)]
+const FOLDER: &str = "AEGIS_LIMBS_FOLDER";
+
+#[test]
+#[cfg(unix)]
+#[ignore = "a launcher starts it, for each rank"]
+fn rank() {
+    let folder = std::path::PathBuf::from(std::env::var(FOLDER).expect("a folder"));
+    let comm = Arc::new(Mpi::join(&Limits::default(), None).expect("all ranks start"));
+    let (dir, file) = (tempfile::tempdir().expect("a folder"), folder.join(comm.rank().to_string()));
+    let params = Params::insecure(insecure_bootstrap_spec(9)).expect("a ring");
+    let ctx = context(&params, comm, KeySwitching::Basic);
+    std::fs::write(file, digest(&answer(&ctx, &tiny(dir.path())))).expect("a writable folder");
+}
+
+#[cfg(unix)]
+fn digest(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 /// What each member receives while `run` runs.

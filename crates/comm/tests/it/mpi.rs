@@ -5,7 +5,6 @@
 //! launchers may lose what it prints.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use aegis_comm::{Communicator, Error, Limits, Message, Mpi, MpiFault, Tag, conformance};
 use aegis_hal::{Error as Lost, Parcel, PeerFault};
+use aegis_testing::Launcher;
 
 /// What the ranks do, and where they say what became of it.
 const CASE: &str = "AEGIS_COMM_CASE";
@@ -160,65 +160,10 @@ fn signal(name: &str, process: &str) {
     assert!(sent.is_ok_and(|status| status.success()), "no signal {name} to {process}");
 }
 
-/// An `mpirun`.
-#[derive(Debug)]
-struct Launcher {
-    program: PathBuf,
-    /// Folder of its libraries, where it is not one of the system.
-    library: Option<PathBuf>,
-    /// What it says of itself.
-    version: String,
-}
-
-impl Launcher {
-    fn new(program: PathBuf, library: Option<PathBuf>) -> Option<Self> {
-        let output = Command::new(&program).arg("--version").output().ok()?;
-        let version = String::from_utf8_lossy(&output.stdout).into_owned();
-        Some(Self { program, library, version })
-    }
-
-    fn all() -> Vec<Self> {
-        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
-        let folders = fs::read_dir(tools).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-        let mut folders: Vec<PathBuf> = folders.filter(|folder| folder.join("bin/mpirun").exists()).collect();
-        folders.sort();
-        let fetched = folders.iter().filter_map(|f| Self::new(f.join("bin/mpirun"), Some(f.join("lib"))));
-        let fetched: Vec<Self> = fetched.collect();
-        if fetched.is_empty() { Self::new("mpirun".into(), None).into_iter().collect() } else { fetched }
-    }
-
-    /// The command that starts so many ranks on a small machine, and lets them go on without one that failed: see
-    /// docs/many-devices.md.
-    fn command(&self, ranks: usize) -> Command {
-        let mut command = Command::new(&self.program);
-        if let Some(library) = &self.library {
-            command.env("LD_LIBRARY_PATH", library);
-        }
-        command.args(["-n", &ranks.to_string()]);
-        if !self.version.contains("Open MPI") {
-            command.args(["-disable-auto-cleanup", "sh", "-c", r#"trap "" USR1; "$0" "$@"; exit $?"#]);
-            return command;
-        }
-        command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
-        if self.version.contains("(Open MPI) 4") {
-            command.arg("--enable-recovery");
-        } else {
-            command.args(["--runtime-options", "continuous,error-nonzero-status=false"]);
-        }
-        command
-    }
-}
-
+/// One launcher after the other, and one run at a time.
 fn each_launcher(check: impl Fn(&Launcher)) {
-    let launchers = Launcher::all();
-    if launchers.is_empty() {
-        let cure = "no mpirun: run `cargo xtask mpi`";
-        assert!(std::env::var("REQUIRE_MPI").is_err(), "{cure}");
-        // Past the test runner, which keeps what is printed to itself.
-        return drop(writeln!(std::io::stderr(), "note: {cure}; nothing is tested with MPI"));
-    }
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    launchers.iter().for_each(check);
+    Launcher::all().iter().for_each(check);
     drop(turn);
 }
 
