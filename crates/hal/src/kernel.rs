@@ -42,6 +42,8 @@ pub enum Kernel {
     ScalarMul(Scalars),
     /// `out += c * a`.
     ScalarMulAdd(Scalars),
+    /// `out = c * (b - a)`. May be in place. What a division by P ends with.
+    SubScale(Scalars),
     /// `out = a + c` in every word (in evaluation form: adds the constant polynomial `c`). May be in place.
     ScalarAdd(Scalars),
     /// `X -> X^g` on evaluation form.
@@ -85,6 +87,7 @@ impl Kernel {
         match self {
             Self::ScalarMul(c) => Self::ScalarMul(of_part(c)),
             Self::ScalarMulAdd(c) => Self::ScalarMulAdd(of_part(c)),
+            Self::SubScale(c) => Self::SubScale(of_part(c)),
             Self::ScalarAdd(c) => Self::ScalarAdd(of_part(c)),
             other => other.clone(),
         }

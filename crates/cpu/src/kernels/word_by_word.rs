@@ -69,6 +69,7 @@ impl Engine {
             (Kernel::MulAdd, [a, b]) => self.simd.mul_add(p, out, a, b),
             (Kernel::ScalarMul(c), []) => self.simd.scalar_mul(p, out, factor(c)),
             (Kernel::ScalarMulAdd(c), [a]) => self.simd.scalar_mul_add(p, out, factor(c), a),
+            (Kernel::SubScale(c), [b]) => self.simd.sub_scale(p, out, b, factor(c)),
             (Kernel::ScalarAdd(c), []) => self.simd.scalar_add(p, out, c[index]),
             (other, _) => unreachable!("no arm for the word-by-word kernel {}", other.name()),
         }

@@ -36,6 +36,7 @@ pub(super) const WORD_BY_WORD: &[(Make, Meaning)] = &[
     (|_| Kernel::MulAdd, |q, w| q.add(w.old, q.mul(w.a, w.b))),
     (Kernel::ScalarMul, |q, w| q.mul(w.c, w.a)),
     (Kernel::ScalarMulAdd, |q, w| q.add(w.old, q.mul(w.c, w.a))),
+    (Kernel::SubScale, |q, w| q.mul(w.c, q.sub(w.b, w.a))),
     (Kernel::ScalarAdd, |q, w| q.add(w.a, w.c)),
 ];
 

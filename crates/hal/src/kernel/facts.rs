@@ -84,6 +84,7 @@ impl Kernel {
             Self::ScalarMulAdd(c) => {
                 Facts { accumulates: true, scalars: Some(c), ..word_by_word("scalar_mul_add", 1) }
             }
+            Self::SubScale(c) => Facts { in_place: true, scalars: Some(c), ..word_by_word("sub_scale", 2) },
             Self::ScalarAdd(c) => Facts { in_place: true, scalars: Some(c), ..word_by_word("scalar_add", 1) },
             Self::Automorphism(_) => by_rows("automorphism", 1),
             Self::BaseConv { from } => conversion("base_conv", from),

@@ -37,26 +37,26 @@ fn lower_mod_down<B: Backend + ?Sized>(
     dev: &B,
     from: &Basis,
     limbs: &Basis,
-    mut out: ViewMut<'_>,
+    out: ViewMut<'_>,
     ins: &[View<'_>],
 ) -> Result<()> {
     let (n, batch) = (out.poly().shape().n(), out.count());
     let mut remainder = dev.alloc(Shape::new(batch, from.clone(), n))?;
     let mut lifted = dev.alloc(Shape::new(batch, limbs.clone(), n))?;
     let up = Kernel::ModUp { from: from.clone() };
+    let source = ins.first().copied().unwrap_or(out.as_view());
+    dev.launch(&Kernel::Intt, from, remainder.view_mut(), &[source])?;
+    dev.run(&up, limbs, lifted.view_mut(), &[remainder.view()])?;
+    let inverse = inverse_product(dev.rns(), from, limbs);
     match ins {
+        // In place the operand comes first, and with it the sign.
         [] => {
-            dev.launch(&Kernel::Intt, from, remainder.view_mut(), &[out.as_view()])?;
-            dev.run(&up, limbs, lifted.view_mut(), &[remainder.view()])?;
-            dev.launch(&Kernel::Sub, limbs, out.reborrow(), &[lifted.view()])?;
+            let moduli = limbs.iter().map(|l| dev.rns().modulus(l));
+            let negated = moduli.zip(&*inverse).map(|(q, &c)| q.neg(c)).collect();
+            dev.launch(&Kernel::SubScale(negated), limbs, out, &[lifted.view()])
         }
-        [input, ..] => {
-            dev.launch(&Kernel::Intt, from, remainder.view_mut(), &[*input])?;
-            dev.run(&up, limbs, lifted.view_mut(), &[remainder.view()])?;
-            dev.launch(&Kernel::Sub, limbs, out.reborrow(), &[*input, lifted.view()])?;
-        }
+        [input, ..] => dev.launch(&Kernel::SubScale(inverse), limbs, out, &[lifted.view(), *input]),
     }
-    dev.launch(&Kernel::ScalarMul(inverse_product(dev.rns(), from, limbs)), limbs, out, &[])
 }
 
 /// The inverse of the product of `from` modulo each of `limbs`.

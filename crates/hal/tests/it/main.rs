@@ -40,8 +40,7 @@ fn lowering_of_mod_down() {
         intt {3} %2[0..2]x16 <- %0[0..2]x16
         base_conv({3}) {0..=2} %4[0..2]x16 <- %2[0..2]x16
         ntt {0..=2} %3[0..2]x16 <- %4[0..2]x16
-        sub {0..=2} %1[0..2]x16 <- %0[0..2]x16 %3[0..2]x16
-        scalar_mul {0..=2} %1[0..2]x16
+        sub_scale {0..=2} %1[0..2]x16 <- %3[0..2]x16 %0[0..2]x16
     "#]]
     .assert_eq(&trace.text());
     assert_eq!(trace.counts()["base_conv"].rows, 6);
