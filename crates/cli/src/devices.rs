@@ -113,7 +113,7 @@ impl Devices {
     pub(crate) fn seed(&self, asked: args::Seed) -> Result<Seed> {
         let own = self.is_first().then(|| keys::seed(asked)).transpose()?;
         let Some(group) = self.elsewhere() else { return own.context("a process by itself is the first") };
-        let words = |seed: &Seed| seed.bytes().chunks_exact(8).map(word).collect();
+        let words = |seed: &Seed| seed.bytes().as_chunks().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
         let mine = || Parcel::ready(own.as_ref().map_or_else(Vec::new, words));
         let shared = group.broadcast("seed", 0, SEED_WORDS, mine)?;
         let words = shared.first().context("every process drives a rank")?.wait()?;
@@ -167,11 +167,8 @@ impl Devices {
     }
 }
 
+/// Words of a [`Seed`].
 const SEED_WORDS: usize = 4;
-
-fn word(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-}
 
 /// The group of all devices, where there is more than one.
 fn group(devices: Option<NonZeroUsize>, comm: args::Comm) -> Result<Option<Group>> {

@@ -25,9 +25,10 @@ struct Parts {
 /// same order, and [`Backend::download`] and [`Backend::export`] give all of them the same words. One host makes its
 /// calls from one thread at a time.
 ///
-/// Results have the bits of a single device. A member that is lost poisons what waits for it with
-/// [`Error::Peer`]. A failure poisons the part of the member where it happened: launches on limbs of other members go on
-/// until one needs its limbs, and a download fails for all. Exported words are not wiped: what a client keeps secret belongs on a device of its own.
+/// Results have the bits of a single device. A member that is lost poisons what waits for it with [`Error::Peer`]. A
+/// failure poisons the part of the member where it happened: launches on limbs of other members go on until one needs
+/// its limbs, and a download fails for all. Exported words are not wiped: what a client keeps secret belongs on a device
+/// of its own.
 pub struct Sharded {
     rns: Arc<Rns>,
     group: Group,
@@ -83,10 +84,6 @@ impl Sharded {
             .zip(&self.devices)
             .enumerate()
             .map(|(d, (member, device))| (d, *member, device))
-    }
-
-    fn check_shape(&self, shape: &Shape) -> Result<()> {
-        shape.check(&self.rns)
     }
 
     fn part_shape(&self, member: usize, shape: &Shape) -> Shape {
@@ -190,7 +187,7 @@ impl Backend for Sharded {
     }
 
     fn alloc(&self, shape: Shape) -> Result<Poly> {
-        self.check_shape(&shape)?;
+        shape.check(&self.rns)?;
         let part =
             |(_, member, device): (usize, usize, &Device)| device.alloc(self.part_shape(member, &shape));
         let polys = self.here().map(part).collect::<Result<_>>()?;
@@ -198,7 +195,7 @@ impl Backend for Sharded {
     }
 
     fn upload(&self, shape: Shape, data: HostData) -> Result<Poly> {
-        self.check_shape(&shape)?;
+        shape.check(&self.rns)?;
         if self.reads_words() {
             data.check(&self.rns, &shape)?;
         }

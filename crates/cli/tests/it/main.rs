@@ -113,6 +113,19 @@ fn presets_that_cannot_be_used() {
 }
 
 #[test]
+fn devices_that_cannot_be_opened() {
+    let client = client::Client::new();
+    let embed = |words: &str, option: &[&str]| {
+        let model = client.model();
+        let args = ["embed", "--model", text(&model), "--text", client::TEXT];
+        refused(2, words, &[&args[..], option].concat());
+    };
+    embed("1 to 64 are possible", &["--devices", "65"]);
+    embed("invalid value", &["--devices", "0"]);
+    embed("mpirun", &["--comm", "mpi"]);
+}
+
+#[test]
 fn existing_keys_are_kept() {
     let dir = model();
     let path = dir.path().join("secret.key");
