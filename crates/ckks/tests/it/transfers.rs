@@ -19,7 +19,7 @@ fn bytes(ctx: &Context, x: &Ciphertext) -> Vec<u8> {
 fn a_ciphertext_is_the_same_on_another_device() {
     let t = Setup::new(insecure(insecure_levelled_spec(8, 6)));
     let params = t.ctx.params();
-    let options = CpuOptions { queue: true, ..CpuOptions::default() };
+    let options = CpuOptions { threads: 1, queue: true, ..CpuOptions::default() };
     let device = Cpu::with_options(params.rns().clone(), options).expect("a device");
     let other = Context::new(params.clone(), Arc::new(device)).expect("a context");
     let x = t.encrypt(&uniform_complex(params.slots(), SEED));
