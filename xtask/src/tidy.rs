@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("circuits", &["ckks"]),
     ("nn", &["circuits", "ckks"]),
     ("models", &["nn"]),
-    ("aegis", &["ring", "hal", "shard", "ckks", "circuits", "nn", "models"]),
+    ("aegis", &["ring", "hal", "comm", "shard", "ckks", "circuits", "nn", "models"]),
     ("cli", &["ring", "hal", "cpu", "comm", "shard", "ckks", "circuits", "nn", "models", "aegis"]),
 ];
 /// Tests of any crate may run on the CPU, on several of them and on the recorder of `hal`, and share what is in `testing`.

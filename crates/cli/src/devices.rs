@@ -9,7 +9,7 @@ use aegis_ckks::{Context, Params, Recorder};
 use aegis_comm::{Communicator, Group, Local};
 use aegis_cpu::{Cpu, CpuOptions};
 use aegis_hal::{Device, Trace};
-use aegis_nn::{Catalog, Memory, Network, Plan, Rows, Section};
+use aegis_nn::{Catalog, LaneId, Memory, Network, Plan, Rows, Section};
 use aegis_shard::{Placement, Sharded};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -72,7 +72,7 @@ impl Devices {
         let device = one_of(traces.iter().map(|trace| trace.clone() as Device).collect(), &comm, placement)?;
         let mut catalog = Catalog::on(Recorder::on(params, device, traces)?)?;
         let program = plan.program(network, &Rows::one(network.layout().tokens()))?;
-        Ok(plan.schedule().memory(&program, &mut catalog)?)
+        Ok(plan.schedule().memory(&program, &mut catalog, LaneId::FIRST)?)
     }
 
     /// How many there are.
