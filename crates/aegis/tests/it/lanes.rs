@@ -6,9 +6,11 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use aegis::lanes::{Division, Finished, Seat, place, reason};
-use aegis::{Error, LaneFault, Model, Result};
+use aegis::limbs::KeySwitching;
+use aegis::{Client, Error, LaneFault, Model, Result};
 use aegis_ckks::{
-    Ciphertext, Context, EvaluationKeys, KeyGenerator, KeyId, Params, Seed, insecure_bootstrap_spec,
+    Ciphertext, Context, EvaluationKeys, KeyGenerator, KeyId, KeyRequest, Params, Seed,
+    insecure_bootstrap_spec,
 };
 use aegis_comm::{Communicator, Local};
 use aegis_cpu::{Cpu, CpuOptions};
@@ -16,6 +18,8 @@ use aegis_hal::PeerFault;
 use aegis_models::{Bert, CALIBRATION_FILE, calibration_file};
 use aegis_nn::{Catalog, CtTensor, LaneId, Plan, Program, Rows, Schedule, Section, TaskId};
 use aegis_testing::{Numbers, TinyBert};
+
+use crate::limbs::context;
 
 /// Tokens for two token blocks of 32.
 const TEXT: &str = "the cat sat on the mat. a dog ran on the road. the dogs sat. the cats ran. \
@@ -65,20 +69,20 @@ fn bytes(ctx: &Context, blocks: &[Ciphertext]) -> Vec<u8> {
 
 impl Setup {
     /// A device, keys for a request, and the query, from the same seeds on every device.
-    fn open(
-        &self,
-        options: CpuOptions,
-        request: &aegis_ckks::KeyRequest,
-    ) -> (Context, EvaluationKeys, CtTensor) {
+    fn open(&self, options: CpuOptions, request: &KeyRequest) -> (Context, EvaluationKeys, CtTensor) {
         let device = Cpu::with_options(self.params.rns().clone(), options).expect("a device");
         let ctx = Context::new(self.params.clone(), Arc::new(device)).expect("a context");
-        let generator = KeyGenerator::new(&ctx, Seed::new([3; 32]));
+        let (keys, x) = self.filled(&ctx, request);
+        (ctx, keys, x)
+    }
+
+    fn filled(&self, ctx: &Context, request: &KeyRequest) -> (EvaluationKeys, CtTensor) {
+        let generator = KeyGenerator::new(ctx, Seed::new([3; 32]));
         let secret = generator.secret_key();
         let keys = generator.evaluation_keys(&secret, request).expect("keys");
         let query = self.model.query(TEXT).expect("a query");
-        let client = aegis::Client::new(&ctx, secret);
-        let x = client.encrypt(&self.model, &query, &Seed::new([4; 32])).expect("a ciphertext");
-        (ctx, keys, x)
+        let client = Client::new(ctx, secret);
+        (keys, client.encrypt(&self.model, &query, &Seed::new([4; 32])).expect("a ciphertext"))
     }
 
     fn program(&self) -> Program {
@@ -181,6 +185,26 @@ fn a_model_has_the_same_bits_in_any_lanes() {
             }
         }
     }
+}
+
+/// Two lanes, each of two devices that share the limbs of its ciphertexts.
+#[test]
+fn lanes_may_be_devices_that_share_limbs() {
+    let (t, division) = (&*SETUP, SETUP.divided(2));
+    let mut inputs = vec![];
+    let seats = Local::split(2).into_iter().map(|comm| {
+        let lane = LaneId(comm.local()[0]);
+        let ctx = context(&t.params, Arc::new(Local::new(2)), KeySwitching::InputBroadcast);
+        let (keys, x) = t.filled(&ctx, division.request(lane));
+        inputs.push(x);
+        let place = place(&ctx, Arc::new(keys)).expect("a place");
+        Seat { lane, place, comm: Arc::new(comm), ranks: vec![0, 1] }
+    });
+    let seats: Vec<Seat> = seats.collect();
+    let ctx = seats[0].place.ev.context().clone();
+    let finished = division.run(seats, Some(inputs.remove(0)), &mut ()).expect("an evaluation");
+    let result = finished.result.expect("the first lane ran here");
+    assert!(bytes(&ctx, result.blocks()) == t.want, "other bits on two lanes of two devices");
 }
 
 /// What a lane holds, which leaves it no room for its work.
