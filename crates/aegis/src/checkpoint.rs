@@ -45,15 +45,15 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 
 use aegis_ckks::{Ciphertext, Level, Params, same_scale};
-use aegis_nn::{BlockId, CtTensor, Lane, Step};
+use aegis_nn::{BlockId, CtTensor, Lane, LaneId, Step};
 use sha2::{Digest, Sha256};
 
 use crate::error::{CheckpointDamage, Error, Result};
 use crate::evaluation::Evaluation;
 
-pub use manifest::Part;
-pub(crate) use manifest::sha256;
-use manifest::{Entry, Identity, Manifest, hex};
+pub use crate::identity::Part;
+use crate::identity::{Identity, hex, sha256};
+use manifest::{Entry, Manifest};
 
 /// What a block takes besides its residues: the frame of its ciphertext, of which 4 KiB of parameters are the most, and its
 /// entry in the manifest.
@@ -121,6 +121,8 @@ pub fn bytes_at_most(run: &Evaluation<'_>) -> u64 {
     for step in run.schedule().steps() {
         match step {
             Step::Run(id) => live += program.task(*id).writes.iter().map(bytes).sum::<u64>(),
+            Step::Receive { block, .. } => live += bytes(block),
+            Step::Send { .. } => {}
             Step::Free(id) => live -= bytes(id),
         }
         most = most.max(live);
@@ -173,16 +175,8 @@ impl<'e, 's> Checkpoints<'e, 's> {
     /// # Errors
     /// [`Error::Ckks`] for a device that fails.
     pub fn new(run: &'e Evaluation<'e>, x: &CtTensor, store: &'s mut dyn Store) -> Result<Self> {
-        let (params, model) = (run.context().params(), run.model());
-        let identity = Identity {
-            release: env!("CARGO_PKG_VERSION").into(),
-            parameters: hex(&params.digest()),
-            model: model.bert().identity().into(),
-            calibration: model.calibration_digest(),
-            plan: plan(run),
-            keys: run.key_id().to_string(),
-            query: query(run, x)?,
-        };
+        let place = (run.context().params(), run.key_id());
+        let identity = Identity::new(run.model(), place, (run.program(), run.schedule()), query(run, x)?);
         Ok(Self { run, store, identity, named: BTreeMap::new() })
     }
 
@@ -214,7 +208,7 @@ impl<'e, 's> Checkpoints<'e, 's> {
         if !stops {
             return damaged(CheckpointDamage::Position);
         }
-        if !blocks.iter().map(Entry::id).eq(schedule.live(program, position)) {
+        if !blocks.iter().map(Entry::id).eq(schedule.live(program, LaneId::FIRST, position)) {
             return damaged(CheckpointDamage::Blocks);
         }
         let live = blocks.iter().map(|entry| Ok((entry.id(), self.block(entry)?)));
@@ -293,17 +287,6 @@ impl<'e, 's> Checkpoints<'e, 's> {
         }
         Ok(block)
     }
-}
-
-/// Digest of what is computed and in which order. Digests of one release are compared, so that the text that Rust derives
-/// will do.
-fn plan(run: &Evaluation<'_>) -> String {
-    let (program, results) = (run.program(), run.program().result_blocks().collect::<Vec<_>>());
-    let mut hash = Sha256::new();
-    // A hash takes all that is written.
-    let _ = write!(hash, "{:?} {:?} {:?}", run.model().layout(), program.blocks(), program.tasks());
-    let _ = write!(hash, "{results:?} {:?}", run.schedule().steps());
-    hex(&hash.finalize())
 }
 
 /// Digest of an input: its ciphertexts and which rows are tokens.

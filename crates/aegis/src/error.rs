@@ -1,7 +1,7 @@
 //! What messages, keys, models and queries can be refused for.
 
 use aegis_ckks::{ErrorKind, Excerpt, KeyId, Level};
-use aegis_nn::BlockId;
+use aegis_nn::{BlockId, LaneId};
 
 use crate::checkpoint::{Name, Part};
 use crate::message::Kind;
@@ -216,6 +216,9 @@ pub enum Error {
     /// Devices cannot be made one.
     #[error(transparent)]
     Shards(#[from] aegis_shard::Error),
+    /// Lanes that cannot be run here.
+    #[error(transparent)]
+    Lanes(#[from] LaneFault),
 }
 
 impl Error {
@@ -229,6 +232,8 @@ impl Error {
                 e.kind()
             }
             Self::Shards(e) => e.kind(),
+            Self::Lanes(LaneFault::Thread { .. }) => ErrorKind::Device,
+            Self::Lanes(_) => ErrorKind::Bug,
             Self::Storage { .. } => ErrorKind::Device,
             Self::OtherCheckpoint { part: Part::Keys, .. } => ErrorKind::KeySet,
             Self::OtherCheckpoint { part: Part::Release, .. } => ErrorKind::Unsupported,
@@ -274,6 +279,43 @@ fn remedy(tokens: Option<usize>) -> String {
         Some(tokens) => format!("texts of up to {tokens} tokens fit, or take a machine or a limit with more"),
         None => "take shorter texts, another preset, or a machine or a limit with more".to_owned(),
     }
+}
+
+/// Why lanes cannot be run here: see [`Error::Lanes`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaneFault {
+    /// A lane that the division does not have, or that is to be run twice, or none at all.
+    #[error("{have:?} of {lanes} lanes are to be run here; name each once, and at least one")]
+    Seats {
+        /// The lanes that were named.
+        have: Vec<LaneId>,
+        /// Lanes of the division.
+        lanes: usize,
+    },
+    /// A lane that does not know the ranks of all lanes.
+    #[error("{lane} knows {have} ranks of {lanes} lanes; name one for each")]
+    Ranks {
+        /// The lane.
+        lane: LaneId,
+        /// Ranks that it knows.
+        have: usize,
+        /// Lanes of the division.
+        lanes: usize,
+    },
+    /// The first lane without a query, another one with it, or a query of other texts.
+    #[error(
+        "the query belongs to the first lane, and to the texts that the program was divided for; pass it there alone"
+    )]
+    Input,
+    /// The system gave no thread for a lane.
+    #[error("no thread for {lane} could be started: {cause}; raise the limit of threads")]
+    Thread {
+        /// The lane.
+        lane: LaneId,
+        /// What the system said.
+        cause: String,
+    },
 }
 
 /// The first damage found in a message.

@@ -5,7 +5,8 @@
 //! encrypts texts, several short ones together ([`Query::share`](aegis_models::Query::share)), and decrypts embeddings.
 //! What they send each other is bytes ([`message`]), and nothing in those is trusted: whatever they are, reading them
 //! gives a value or an [`Error`] that one can match, in bounded memory. [`keyset`] is what a client notes about its keys.
-//! A run that takes long can be written down and gone on with ([`checkpoint`]); several devices run it as one ([`limbs`]).
+//! A run that takes long can be written down and gone on with ([`checkpoint`]); several devices run it as one ([`limbs`]), or
+//! divide its ciphertexts ([`lanes`]).
 //!
 //! ```
 //! use std::sync::Arc;
@@ -45,7 +46,9 @@ pub mod checkpoint;
 mod client;
 mod error;
 mod evaluation;
+mod identity;
 pub mod keyset;
+pub mod lanes;
 pub mod limbs;
 pub mod message;
 mod model;
@@ -53,7 +56,7 @@ mod server;
 
 pub use aegis_ckks::ErrorKind;
 pub use client::Client;
-pub use error::{CheckpointDamage, Error, KeysetDamage, MessageDamage, Result, kind_of};
+pub use error::{CheckpointDamage, Error, KeysetDamage, LaneFault, MessageDamage, Result, kind_of};
 pub use evaluation::Evaluation;
 pub use model::Model;
 pub use server::Server;

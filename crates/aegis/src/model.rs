@@ -6,8 +6,8 @@ use aegis_ckks::Params;
 use aegis_models::{Bert, Calibration, Query};
 use aegis_nn::{Catalog, Layout, Network, Plan};
 
-use crate::checkpoint::sha256;
 use crate::error::{Error, Result};
+use crate::identity::sha256;
 
 /// A model laid out for the slots of a parameter set and for texts up to a length, with its calibration. Both sides make it
 /// from the same files; it holds no keys. Cheap to clone but for the network, which is shared too.

@@ -115,7 +115,10 @@ impl Server {
     }
 
     /// Where tasks run on an input under these keys.
-    pub(crate) fn place(&self, keys: &Arc<EvaluationKeys>, x: &CtTensor) -> Result<Place> {
+    ///
+    /// # Errors
+    /// [`Error::ForeignKeys`].
+    pub fn place(&self, keys: &Arc<EvaluationKeys>, x: &CtTensor) -> Result<Place> {
         x.blocks().iter().try_for_each(|b| Error::check_keys("the query", b.key_id(), keys.id()))?;
         let ev = Evaluator::new(&self.ctx, Arc::clone(keys));
         Ok(Place { ev, bootstrapper: Some(Arc::clone(&self.bootstrapper)) })

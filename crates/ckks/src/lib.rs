@@ -62,6 +62,8 @@ mod serial;
 mod spec;
 
 pub use aegis_hal::ErrorKind;
+/// Words between two devices, from [`aegis_hal`]: what a ciphertext travels as.
+pub use aegis_hal::Parcel;
 /// What a [`Recorder`] counts, and what it costs, from [`aegis_hal`].
 pub use aegis_hal::trace::{KernelCosts, Totals};
 /// The maps that rotations and conjugation are made of, from [`aegis_ring`].

@@ -9,7 +9,7 @@ use aegis_ckks::{Context, Params, Recorder, Seed};
 use aegis_comm::{Communicator, Group, Local};
 use aegis_cpu::{Cpu, CpuOptions};
 use aegis_hal::{Device, Parcel, Trace};
-use aegis_nn::{Catalog, Memory, Network, Plan, Rows, Section};
+use aegis_nn::{Catalog, LaneId, Memory, Network, Plan, Rows, Section};
 use aegis_shard::{Placement, Sharded};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -77,7 +77,7 @@ impl Devices {
         let here = shared.group().local().iter().map(|&rank| traces[rank].clone()).collect();
         let mut catalog = Catalog::on(Recorder::on(params, Arc::new(device), here)?)?;
         let program = plan.program(network, &Rows::one(network.layout().tokens()))?;
-        Ok(plan.schedule().memory(&program, &mut catalog)?)
+        Ok(plan.schedule().memory(&program, &mut catalog, LaneId::FIRST)?)
     }
 
     /// How many there are, in all processes.

@@ -137,9 +137,18 @@ impl Catalog {
 
     /// Every key that a program uses, each at the highest level of its use.
     pub fn keys(&mut self, program: &Program) -> Result<KeyRequest> {
+        self.keys_of(program, program.tasks().iter())
+    }
+
+    /// The same for some of its tasks.
+    pub(crate) fn keys_of<'a>(
+        &mut self,
+        program: &Program,
+        tasks: impl Iterator<Item = &'a Task>,
+    ) -> Result<KeyRequest> {
         let mut all = KeyRequest::new(self.params().n());
         let mut seen = HashSet::new();
-        for task in program.tasks().iter().filter(|task| seen.insert(&task.kind)) {
+        for task in tasks.filter(|task| seen.insert(&task.kind)) {
             all = all.merge(&self.cost(program, task)?.keys);
         }
         Ok(all)

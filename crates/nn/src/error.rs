@@ -1,6 +1,7 @@
 use aegis_ckks::{ErrorKind, Excerpt, Level};
 
 use crate::Layout;
+use crate::program::BlockId;
 use crate::schedule::ScheduleFault;
 
 /// Result of an operation of this crate.
@@ -90,6 +91,9 @@ pub enum Error {
     /// A schedule that cannot run its program.
     #[error("this schedule cannot run this program: {0}; make it for this one")]
     Schedule(ScheduleFault),
+    /// A schedule of several lanes, and nothing that carries blocks between them.
+    #[error("the schedule moves block {}, and the run has no exchange; give each lane one, or run one lane", .0.0)]
+    NoExchange(BlockId),
     /// A run with other blocks than those that are needed.
     #[error("{have} blocks, where {want} are needed; begin the run anew")]
     Blocks {
@@ -142,9 +146,11 @@ impl Error {
             Self::Circuits(e) => e.kind(),
             Self::MissingKeys(_) => ErrorKind::KeySet,
             Self::Layout(_) | Self::Placement { .. } | Self::NoBootstrapper => ErrorKind::Unsupported,
-            Self::Schedule(_) | Self::Blocks { .. } | Self::Made { .. } | Self::OtherLevels { .. } => {
-                ErrorKind::Bug
-            }
+            Self::Schedule(_)
+            | Self::NoExchange(_)
+            | Self::Blocks { .. }
+            | Self::Made { .. }
+            | Self::OtherLevels { .. } => ErrorKind::Bug,
             Self::Shape { .. }
             | Self::NotFinite { .. }
             | Self::Calibration { .. }

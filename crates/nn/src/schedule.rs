@@ -1,69 +1,66 @@
-//! The order in which the tasks of a program run, and the memory that it takes.
+//! The order in which the tasks of a program run, on one device or several, and what it takes.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+mod assemble;
+mod check;
+mod divide;
+mod order;
 
-use aegis_ckks::{KeyRequest, Params};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use aegis_ckks::{KeyRequest, Level, Params};
+
+use crate::Result;
 use crate::catalog::Catalog;
-use crate::program::{BlockId, Program, Task, TaskId};
-use crate::{Error, Result};
+use crate::program::{BlockId, Program, TaskId};
 
-/// A step of a [`Schedule`].
+pub use check::{At, ScheduleFault};
+pub use divide::MOVE_BYTE_PS;
+use divide::way_ns;
+
+/// A lane of a [`Schedule`]: what one device, or several as one, runs in order. Counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneId(pub usize);
+
+impl LaneId {
+    /// The lane where inputs are at the beginning and results at the end. A run on one device has no other.
+    pub const FIRST: Self = Self(0);
+}
+
+impl fmt::Display for LaneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lane {}", self.0)
+    }
+}
+
+/// A step of a lane of a [`Schedule`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Runs a task.
     Run(TaskId),
-    /// Drops a block that nothing reads any more.
+    /// Sends a block to another lane. It stays until it is freed.
+    Send {
+        /// The block.
+        block: BlockId,
+        /// The lane that receives it.
+        to: LaneId,
+    },
+    /// Takes a block that another lane sends: nothing runs on the lane before it is there.
+    Receive {
+        /// The block.
+        block: BlockId,
+        /// The lane that sends it.
+        from: LaneId,
+    },
+    /// Drops a block that nothing on the lane needs any more.
     Free(BlockId),
 }
 
-/// An order of all tasks of a program on one device. It changes the memory that a run takes, and no bit of the result.
+/// All tasks of a program in lanes: of each its tasks in order, and what it sends, receives and frees between them. It changes
+/// the time and the memory that a run takes, and no bit of the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    steps: Vec<Step>,
-}
-
-/// Why a [`Schedule`] cannot run a program: see [`Error::Schedule`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ScheduleFault {
-    /// A task or block that the program does not have.
-    #[error("step {step} names what the program does not have")]
-    Unknown {
-        /// The step.
-        step: usize,
-    },
-    /// A task reads a block that was not made yet, or freed before.
-    #[error("step {step} reads block {}, which is not there", block.0)]
-    NotThere {
-        /// The step.
-        step: usize,
-        /// The block.
-        block: BlockId,
-    },
-    /// A task runs a second time.
-    #[error("step {step} runs task {} again", task.0)]
-    Again {
-        /// The step.
-        step: usize,
-        /// The task.
-        task: TaskId,
-    },
-    /// A block is freed that is not there, or is part of the result.
-    #[error("step {step} frees block {}, which is not there to be freed", block.0)]
-    Freed {
-        /// The step.
-        step: usize,
-        /// The block.
-        block: BlockId,
-    },
-    /// A block of the result is never made.
-    #[error("block {} of the result is never made", .0.0)]
-    NoResult(BlockId),
-    /// A block stays that nothing reads.
-    #[error("block {} is never freed", .0.0)]
-    Kept(BlockId),
+    lanes: Vec<Vec<Step>>,
 }
 
 /// Memory of a device during a run.
@@ -115,183 +112,159 @@ impl Memory {
 }
 
 impl Schedule {
-    /// Deepest first: of the tasks that could run now, one of the latest stage, and in a stage the first. A unit of
-    /// attention is so finished before the next one begins; what it holds is freed after its last use.
-    pub fn deepest_first(program: &Program) -> Self {
-        let deepest = |task: usize| (program.tasks()[task].stage, Reverse(task));
-        let mut missing: Vec<usize> = vec![0; program.tasks().len()];
-        let mut readers: BTreeMap<BlockId, Vec<usize>> = BTreeMap::new();
-        let mut ready = BinaryHeap::new();
-        for (index, task) in program.tasks().iter().enumerate() {
-            let unmade: BTreeSet<BlockId> =
-                task.reads.iter().copied().filter(|id| program.block(*id).made_by.is_some()).collect();
-            missing[index] = unmade.len();
-            unmade.into_iter().for_each(|id| readers.entry(id).or_default().push(index));
-            if missing[index] == 0 {
-                ready.push(deepest(index));
-            }
-        }
-        let mut order = vec![];
-        while let Some((_, Reverse(task))) = ready.pop() {
-            order.push(TaskId(task));
-            for reader in program.tasks()[task].writes.iter().filter_map(|id| readers.get(id)).flatten() {
-                missing[*reader] -= 1;
-                if missing[*reader] == 0 {
-                    ready.push(deepest(*reader));
-                }
-            }
-        }
-        Self::in_order(program, &order)
-    }
-
-    /// On demand: each task just before the first one that reads what it makes, from the results backwards. A group of token
-    /// blocks goes through attention before the scores of the next one are begun.
-    pub fn on_demand(program: &Program) -> Self {
-        let makers = |ids: &[BlockId]| {
-            let makers = ids.iter().rev().filter_map(|id| program.block(*id).made_by);
-            makers.collect::<Vec<_>>()
-        };
-        let mut wanted = (0..program.tasks().len()).rev().map(TaskId).collect::<Vec<_>>();
-        wanted.extend(makers(&program.result_blocks().collect::<Vec<_>>()));
-        let (mut order, mut done) = (vec![], vec![false; program.tasks().len()]);
-        // A task stays on the stack until all that it reads is made.
-        while let Some(&task) = wanted.last() {
-            let mut missing = if done[task.0] { vec![] } else { makers(&program.task(task).reads) };
-            missing.retain(|maker| !done[maker.0]);
-            if !missing.is_empty() {
-                wanted.extend(missing);
-                continue;
-            }
-            wanted.pop();
-            if !std::mem::replace(&mut done[task.0], true) {
-                order.push(task);
-            }
-        }
-        Self::in_order(program, &order)
-    }
-
-    /// Of the orders above the one that takes less memory, and what each stage then holds at its peak.
-    ///
-    /// # Errors
-    /// Those that tasks would run into.
-    pub fn smallest(program: &Program, catalog: &mut Catalog) -> Result<(Self, Vec<Working>)> {
-        let (deepest, demanded) = (Self::deepest_first(program), Self::on_demand(program));
-        let (first, second) = (deepest.working(program, catalog)?, demanded.working(program, catalog)?);
-        let peak = |stages: &[Working]| stages.iter().map(Working::bytes).max();
-        Ok(if peak(&second) < peak(&first) { (demanded, second) } else { (deepest, first) })
-    }
-
-    /// The tasks in this order, each block freed after its last use.
-    pub fn in_order(program: &Program, order: &[TaskId]) -> Self {
-        let mut last: BTreeMap<BlockId, usize> = BTreeMap::new();
-        for (at, task) in order.iter().map(|id| program.task(*id)).enumerate() {
-            task.reads.iter().chain(&task.writes).for_each(|id| {
-                last.insert(*id, at);
-            });
-        }
-        program.result_blocks().for_each(|id| {
-            last.remove(&id);
-        });
-        let mut steps = vec![];
-        for (at, id) in order.iter().enumerate() {
-            let task = program.task(*id);
-            steps.push(Step::Run(*id));
-            let touched: BTreeSet<BlockId> = task.reads.iter().chain(&task.writes).copied().collect();
-            steps.extend(touched.into_iter().filter(|id| last.get(id) == Some(&at)).map(Step::Free));
-        }
-        Self { steps }
-    }
-
-    /// These steps, whatever they do: for [`Schedule::check`].
+    /// These steps on one device, whatever they do: for [`Schedule::check`].
     pub fn from_steps(steps: Vec<Step>) -> Self {
-        Self { steps }
+        Self::from_lanes(vec![steps])
     }
 
-    /// The steps in order.
+    /// The same for several lanes.
+    pub fn from_lanes(lanes: Vec<Vec<Step>>) -> Self {
+        Self { lanes }
+    }
+
+    /// The steps of the first lane in order: of a run on one device, all.
     pub fn steps(&self) -> &[Step] {
-        &self.steps
+        self.lane(LaneId::FIRST)
     }
 
-    /// Fails unless every block is made once, read while it is there, and freed, but for the result, which is there at
-    /// the end.
-    pub fn check(&self, program: &Program) -> Result<()> {
-        let fail = |fault| Err(Error::Schedule(fault));
-        let mut there: BTreeSet<BlockId> = program.input_blocks().collect();
-        let mut done = BTreeSet::new();
-        let result: BTreeSet<BlockId> = program.result_blocks().collect();
-        for (step, what) in self.steps.iter().enumerate() {
-            match *what {
-                Step::Run(task) => {
-                    let Some(Task { reads, writes, .. }) = program.tasks().get(task.0) else {
-                        return fail(ScheduleFault::Unknown { step });
-                    };
-                    if !done.insert(task) {
-                        return fail(ScheduleFault::Again { step, task });
-                    }
-                    if let Some(&block) = reads.iter().find(|id| !there.contains(id)) {
-                        return fail(ScheduleFault::NotThere { step, block });
-                    }
-                    there.extend(writes);
-                }
-                Step::Free(block) if block.0 >= program.blocks().len() => {
-                    return fail(ScheduleFault::Unknown { step });
-                }
-                Step::Free(block) => {
-                    if result.contains(&block) || !there.remove(&block) {
-                        return fail(ScheduleFault::Freed { step, block });
-                    }
-                }
-            }
-        }
-        if let Some(&block) = result.difference(&there).next() {
-            return fail(ScheduleFault::NoResult(block));
-        }
-        match there.difference(&result).next() {
-            Some(&block) => fail(ScheduleFault::Kept(block)),
-            None => Ok(()),
-        }
+    /// The steps of a lane in order; none for a lane that there is not.
+    pub fn lane(&self, lane: LaneId) -> &[Step] {
+        self.lanes.get(lane.0).map_or(&[], Vec::as_slice)
     }
 
-    /// The blocks that are there after this many steps.
-    pub fn live(&self, program: &Program, steps: usize) -> BTreeSet<BlockId> {
-        let mut there: BTreeSet<BlockId> = program.input_blocks().collect();
-        for step in self.steps.iter().take(steps) {
+    /// The steps of every lane.
+    pub fn lanes(&self) -> &[Vec<Step>] {
+        &self.lanes
+    }
+
+    /// All steps, lane by lane.
+    fn all(&self) -> impl Iterator<Item = (At, &Step)> {
+        self.lanes.iter().enumerate().flat_map(|(lane, steps)| {
+            let at = move |(step, what)| (At { lane: LaneId(lane), step }, what);
+            steps.iter().enumerate().map(at)
+        })
+    }
+
+    /// The tasks of a lane in order.
+    pub fn tasks(&self, lane: LaneId) -> impl Iterator<Item = TaskId> + '_ {
+        self.lane(lane).iter().filter_map(|step| match step {
+            Step::Run(task) => Some(*task),
+            _ => None,
+        })
+    }
+
+    /// The blocks that are on a lane after this many of its steps.
+    pub fn live(&self, program: &Program, lane: LaneId, steps: usize) -> BTreeSet<BlockId> {
+        let mut there = BTreeSet::new();
+        if lane == LaneId::FIRST {
+            there.extend(program.input_blocks());
+        }
+        for step in self.lane(lane).iter().take(steps) {
             match step {
                 Step::Run(task) => there.extend(&program.task(*task).writes),
+                Step::Receive { block, .. } => drop(there.insert(*block)),
+                Step::Send { .. } => {}
                 Step::Free(block) => drop(there.remove(block)),
             }
         }
         there
     }
 
-    /// The memory of a run, known before it.
-    pub fn memory(&self, program: &Program, catalog: &mut Catalog) -> Result<Memory> {
-        let keys = catalog.keys(program)?;
-        Memory::new(&keys, &self.working(program, catalog)?, catalog)
+    /// Every key that the tasks of a lane use, each at the highest level of its use there.
+    ///
+    /// # Errors
+    /// Those that tasks would run into.
+    pub fn keys(&self, program: &Program, catalog: &mut Catalog, lane: LaneId) -> Result<KeyRequest> {
+        catalog.keys_of(program, self.tasks(lane).map(|id| program.task(id)))
     }
 
-    /// What each stage holds at its peak.
-    pub fn working(&self, program: &Program, catalog: &mut Catalog) -> Result<Vec<Working>> {
-        let bytes = |params: &Params, id: &BlockId| {
-            let limbs = params.basis(program.block(*id).level).len();
-            (2 * limbs * params.n() * size_of::<u64>()) as u64
-        };
+    /// The memory of a run at the place of a lane, known before it. Words on their way between lanes are the host's and stand
+    /// beside it.
+    ///
+    /// # Errors
+    /// Those that tasks would run into.
+    pub fn memory(&self, program: &Program, catalog: &mut Catalog, lane: LaneId) -> Result<Memory> {
+        let keys = self.keys(program, catalog, lane)?;
+        Memory::new(&keys, &self.working(program, catalog, lane)?, catalog)
+    }
+
+    /// When the last lane ends, in nanoseconds by [`Cost::ns`](crate::Cost::ns) and [`MOVE_BYTE_PS`]: lanes compute without
+    /// pause but for blocks that are not there yet, and moves do not hold up each other.
+    ///
+    /// # Errors
+    /// [`Error::Schedule`](crate::Error::Schedule); those that tasks would run into.
+    pub fn ns(&self, program: &Program, catalog: &mut Catalog) -> Result<u64> {
+        self.check(program)?;
+        let (mut next, mut clocks) = (vec![0; self.lanes.len()], vec![0u64; self.lanes.len()]);
+        let mut sent = BTreeMap::new();
+        // Every pass brings at least one lane further, since none wait in a circle.
+        while next.iter().zip(&self.lanes).any(|(next, steps)| *next < steps.len()) {
+            for (lane, steps) in self.lanes.iter().enumerate() {
+                let clock = &mut clocks[lane];
+                while let Some(step) = steps.get(next[lane]) {
+                    match *step {
+                        Step::Run(id) => {
+                            *clock = clock.saturating_add(catalog.cost(program, program.task(id))?.ns);
+                        }
+                        Step::Send { block, to } => {
+                            let way = way_ns(block_bytes(catalog.params(), program.block(block).level));
+                            sent.insert((block, to), clock.saturating_add(way));
+                        }
+                        Step::Receive { block, .. } => match sent.get(&(block, LaneId(lane))) {
+                            Some(arrival) => *clock = (*clock).max(*arrival),
+                            None => break,
+                        },
+                        Step::Free(_) => {}
+                    }
+                    next[lane] += 1;
+                }
+            }
+        }
+        Ok(clocks.into_iter().max().unwrap_or(0))
+    }
+
+    /// What each stage holds at its peak on a lane.
+    ///
+    /// # Errors
+    /// Those that tasks would run into.
+    pub fn working(&self, program: &Program, catalog: &mut Catalog, lane: LaneId) -> Result<Vec<Working>> {
+        let bytes = |catalog: &Catalog, id: &BlockId| block_bytes(catalog.params(), program.block(*id).level);
         let mut stages = vec![Working::default(); program.stages().len()];
-        let mut blocks: u64 = program.input_blocks().map(|id| bytes(catalog.params(), &id)).sum();
-        for step in &self.steps {
-            match step {
+        let live = self.live(program, lane, 0);
+        let mut blocks: u64 = live.iter().map(|id| bytes(catalog, id)).sum();
+        for step in self.lane(lane) {
+            let (stage, now) = match step {
                 Step::Run(id) => {
                     let task = program.task(*id);
                     let now = Working { blocks, task: catalog.cost(program, task)?.totals.peak_bytes };
-                    let stage = &mut stages[task.stage];
-                    if now.bytes() > stage.bytes() {
-                        *stage = now;
-                    }
-                    blocks += task.writes.iter().map(|id| bytes(catalog.params(), id)).sum::<u64>();
+                    blocks += task.writes.iter().map(|id| bytes(catalog, id)).sum::<u64>();
+                    (task.stage, now)
                 }
-                Step::Free(id) => blocks -= bytes(catalog.params(), id),
+                Step::Receive { block, .. } => {
+                    blocks += bytes(catalog, block);
+                    let maker = program.block(*block).made_by;
+                    (maker.map_or(0, |id| program.task(id).stage), Working { blocks, task: 0 })
+                }
+                Step::Send { .. } => continue,
+                Step::Free(id) => {
+                    blocks -= bytes(catalog, id);
+                    continue;
+                }
+            };
+            if let Some(most) = stages.get_mut(stage).filter(|most| now.bytes() > most.bytes()) {
+                *most = now;
             }
         }
         Ok(stages)
     }
+}
+
+/// Words of a block at a level: two polynomials.
+pub(crate) fn block_words(params: &Params, level: Level) -> usize {
+    2 * params.basis(level).len() * params.n()
+}
+
+/// Bytes of a block at a level on a device, and on its way between two.
+pub(crate) fn block_bytes(params: &Params, level: Level) -> u64 {
+    (block_words(params, level) * size_of::<u64>()) as u64
 }

@@ -5,101 +5,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{CheckpointDamage, Error, Result};
-use crate::is_identity;
+use crate::identity::{Identity, sha256};
 
 const MAGIC: [u8; 8] = *b"AEGISCKP";
 const VERSION: u16 = 1;
 /// Longest manifest: 30000 blocks, 600 GiB of the default preset.
 pub(super) const MAX_BYTES: u64 = 4 << 20;
-/// Longest name of a release.
-const MAX_RELEASE_BYTES: usize = 64;
-
-/// What a run is of: two runs with equal ones make equal bits. Digests are SHA-256 in lower-case hexadecimal where nothing
-/// else is said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity {
-    /// The release of this crate: another one may compute the same to other bits.
-    pub(super) release: String,
-    /// Digest of the parameters, as `ckks` makes it.
-    pub(super) parameters: String,
-    /// The model's weights.
-    pub(super) model: String,
-    /// The constants of its approximations.
-    pub(super) calibration: String,
-    /// What is computed, and in which order: layout, blocks, tasks and steps.
-    pub(super) plan: String,
-    /// The key set: 32 digits.
-    pub(super) keys: String,
-    /// The encrypted input, and the lengths of its texts.
-    pub(super) query: String,
-}
-
-/// A part of what a run is of: where two runs have all in common, they make equal bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Part {
-    /// The release of this crate.
-    Release,
-    /// The parameters.
-    Parameters,
-    /// The model's weights.
-    Model,
-    /// The constants of its approximations.
-    Calibration,
-    /// Levels, tasks and their order.
-    Plan,
-    /// The key set.
-    Keys,
-    /// The query.
-    Query,
-}
-
-impl std::fmt::Display for Part {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Release => "release of aegis",
-            Self::Parameters => "parameter set",
-            Self::Model => "model",
-            Self::Calibration => "calibration",
-            Self::Plan => "plan",
-            Self::Keys => "key set",
-            Self::Query => "query",
-        })
-    }
-}
-
-impl Identity {
-    fn parts(&self) -> [(Part, &str); 7] {
-        [
-            (Part::Release, &self.release),
-            (Part::Parameters, &self.parameters),
-            (Part::Model, &self.model),
-            (Part::Calibration, &self.calibration),
-            (Part::Plan, &self.plan),
-            (Part::Keys, &self.keys),
-            (Part::Query, &self.query),
-        ]
-    }
-
-    /// Whether every part could be one: what is refused is shown.
-    fn is_possible(&self) -> bool {
-        self.parts().into_iter().all(|(part, text)| match part {
-            Part::Release => text.len() <= MAX_RELEASE_BYTES && text.bytes().all(|b| b.is_ascii_graphic()),
-            Part::Keys => is_identity(text, 16),
-            _ => is_identity(text, 32),
-        })
-    }
-
-    /// Fails, naming the first part that differs, unless this is `want`.
-    pub(super) fn check(&self, want: &Self) -> Result<()> {
-        match self.parts().into_iter().zip(want.parts()).find(|(have, want)| have != want) {
-            None => Ok(()),
-            Some(((part, have), (_, want))) => {
-                Err(Error::OtherCheckpoint { part, have: have.into(), want: want.into() })
-            }
-        }
-    }
-}
 
 /// What a checkpoint consists of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,15 +73,6 @@ impl Manifest {
         }
         Ok(manifest)
     }
-}
-
-/// SHA-256 in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -240,15 +142,5 @@ mod tests {
             let refused = Manifest::parse(&forged).expect_err(to);
             assert!(matches!(refused, Error::DamagedCheckpoint(found) if found == fault), "{to}: {refused}");
         }
-    }
-
-    #[test]
-    fn the_part_that_differs_is_named() {
-        let own = manifest().identity;
-        assert!(own.check(&own).is_ok());
-        let other = Identity { keys: "0".repeat(32), query: "0".repeat(64), ..own.clone() };
-        let refused = other.check(&own).expect_err("other keys");
-        assert!(refused.to_string().contains("another key set"), "{refused}");
-        assert!(matches!(refused, Error::OtherCheckpoint { part: Part::Keys, .. }));
     }
 }

@@ -34,7 +34,7 @@ fn cpu(params: &Params) -> Device {
 }
 
 /// The members of `comm` that this host drives as one device.
-fn context(params: &Params, comm: Arc<dyn Communicator>, mode: KeySwitching) -> Context {
+pub(crate) fn context(params: &Params, comm: Arc<dyn Communicator>, mode: KeySwitching) -> Context {
     let placement = placement(params, comm.ranks(), mode).expect("a placement");
     let devices = comm.local().iter().map(|_| cpu(params)).collect();
     let sharded = Sharded::new(Group::of_all(comm, 0), devices, placement).expect("a device");

@@ -1,6 +1,7 @@
 //! Client and server apart: what travels between them, and what each refuses.
 
 mod checkpoint;
+mod lanes;
 mod limbs;
 mod minilm;
 

@@ -6,6 +6,7 @@ mod faults;
 mod misuse;
 mod serial;
 mod traces;
+mod transfers;
 
 /// Seed of the numbers.
 const SEED: u64 = 20_261_120;

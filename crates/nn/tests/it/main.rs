@@ -1,5 +1,6 @@
 //! Layers and networks against their plain meaning, on small insecure rings.
 
+mod lanes;
 mod layers;
 mod layout;
 mod model;

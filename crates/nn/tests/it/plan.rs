@@ -1,7 +1,7 @@
 //! Orders of tasks and what they take.
 
 use aegis_ckks::{Params, insecure_bootstrap_spec};
-use aegis_nn::{Catalog, Plan, Pooling, Rows, Schedule, Tensor, encoder};
+use aegis_nn::{Catalog, LaneId, Plan, Pooling, Rows, Schedule, Tensor, encoder};
 use aegis_testing::Numbers;
 
 use crate::support::{Matrices, long, narrow, wide};
@@ -23,7 +23,7 @@ fn a_plan_takes_the_order_of_less_memory() {
             order.check(&program).expect("an order of all tasks");
             let steps = order.steps().iter().filter(|step| matches!(step, aegis_nn::Step::Run(_)));
             assert_eq!(steps.count(), program.tasks().len());
-            let memory = order.memory(&program, &mut catalog).expect("known");
+            let memory = order.memory(&program, &mut catalog, LaneId::FIRST).expect("known");
             assert!(plan.memory().working <= memory.working, "{:?}, {memory:?}", plan.memory());
         }
         let bills: u64 = plan.bills().iter().map(|bill| bill.tasks).sum();

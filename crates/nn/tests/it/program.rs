@@ -7,22 +7,22 @@ use aegis_circuits::Bootstrapper;
 use aegis_ckks::{Context, Evaluator, KeyGenerator, Params, Seed, insecure_bootstrap_spec};
 use aegis_cpu::{Cpu, CpuOptions, Isa};
 use aegis_nn::{
-    BlockId, Catalog, CtTensor, Error, ErrorKind, Lane, MODEL, Place, Plan, Pooling, Program, Rows, Schedule,
-    ScheduleFault, Shape, Step, TaskId, encrypt,
+    At, BlockId, Catalog, CtTensor, Error, ErrorKind, Lane, LaneId, MODEL, Place, Plan, Pooling, Program,
+    Rows, Schedule, ScheduleFault, Shape, Step, TaskId, encrypt,
 };
 use aegis_testing::Numbers;
 
 use crate::model::layers;
 use crate::support::long;
 
-fn bytes(ctx: &Context, x: &CtTensor) -> Vec<u8> {
+pub(crate) fn bytes(ctx: &Context, x: &CtTensor) -> Vec<u8> {
     let mut bytes = vec![];
     x.blocks().iter().for_each(|block| block.write(ctx, &mut bytes).expect("memory takes all"));
     bytes
 }
 
 /// An order in which every task comes after those that it needs, otherwise at random.
-fn shuffled(program: &Program, seed: u64) -> Vec<TaskId> {
+pub(crate) fn shuffled(program: &Program, seed: u64) -> Vec<TaskId> {
     let mut there: BTreeSet<BlockId> = program.input_blocks().collect();
     let mut waiting: Vec<TaskId> = (0..program.tasks().len()).map(TaskId).collect();
     let mut numbers = Numbers::new(seed);
@@ -92,6 +92,7 @@ fn schedules_that_cannot_run_are_refused() {
     let runs = |step: &Step| matches!(step, Step::Run(id) if program.task(*id).reads.contains(&block));
     let last_reader = steps.iter().rposition(runs).expect("something reads it");
 
+    let at = |step| At { lane: LaneId::FIRST, step };
     let refused = |change: &dyn Fn(&mut Vec<Step>)| {
         let mut steps = steps.to_vec();
         change(&mut steps);
@@ -104,7 +105,7 @@ fn schedules_that_cannot_run_are_refused() {
         steps.remove(free);
         steps.insert(last_reader, Step::Free(block));
     });
-    assert_eq!(too_early, ScheduleFault::NotThere { step: last_reader + 1, block });
+    assert_eq!(too_early, ScheduleFault::NotThere { at: at(last_reader + 1), block });
     let never_made = refused(&|steps| {
         steps.remove(0);
     });
@@ -115,21 +116,21 @@ fn schedules_that_cannot_run_are_refused() {
     let twice = refused(&|steps| steps.insert(free, steps[0]));
     assert!(matches!(twice, ScheduleFault::Again { .. }), "{twice}");
     let freed_twice = refused(&|steps| steps.insert(free, Step::Free(block)));
-    assert_eq!(freed_twice, ScheduleFault::Freed { step: free + 1, block });
+    assert_eq!(freed_twice, ScheduleFault::Freed { at: at(free + 1), block });
     let kept = refused(&|steps| {
         steps.remove(free);
     });
-    assert_eq!(kept, ScheduleFault::Kept(block));
+    assert_eq!(kept, ScheduleFault::Kept { lane: LaneId::FIRST, block });
     let result = program.result_blocks().next().expect("a result");
     let result_freed = refused(&|steps| steps.push(Step::Free(result)));
-    assert_eq!(result_freed, ScheduleFault::Freed { step: steps.len(), block: result });
+    assert_eq!(result_freed, ScheduleFault::Freed { at: at(steps.len()), block: result });
     let unfinished = refused(&|steps| {
         let last = steps.iter().rposition(|step| matches!(step, Step::Run(_))).expect("a task");
         steps.truncate(last);
     });
     assert!(matches!(unfinished, ScheduleFault::NoResult(_)), "{unfinished}");
     for unknown in [Step::Run(TaskId(usize::MAX)), Step::Free(BlockId(usize::MAX))] {
-        assert_eq!(refused(&|steps| steps.insert(0, unknown)), ScheduleFault::Unknown { step: 0 });
+        assert_eq!(refused(&|steps| steps.insert(0, unknown)), ScheduleFault::Unknown { at: at(0) });
     }
 }
 
