@@ -5,14 +5,16 @@ use std::io;
 use std::sync::{Arc, LazyLock};
 
 use aegis::checkpoint::{Checkpoints, Name, Part, Store, bytes_at_most, clear};
+use aegis::limbs::KeySwitching;
 use aegis::{CheckpointDamage, Client, Error, ErrorKind, Evaluation, Model, Server};
 use aegis_ckks::{Ciphertext, Context, EvaluationKeys, KeyRequest, Seed};
+use aegis_comm::Local;
 use aegis_models::{Bert, CALIBRATION_FILE, calibration_file};
 use aegis_nn::{BlockId, CtTensor, Lane, Step};
 use aegis_testing::TinyBert;
 use sha2::{Digest, Sha256};
 
-use crate::{TEXT, small_ring};
+use crate::{TEXT, limbs, small_ring};
 
 /// A store in memory, on a disk that may be full.
 #[derive(Clone, Default)]
@@ -86,8 +88,9 @@ fn bytes(ctx: &Context, blocks: &[Ciphertext]) -> Vec<Vec<u8>> {
     blocks.iter().map(each).collect()
 }
 
-static SETUP: LazyLock<Setup> = LazyLock::new(|| {
-    let ctx = small_ring(1);
+static SETUP: LazyLock<Setup> = LazyLock::new(|| setup(small_ring(1)));
+
+fn setup(ctx: Context) -> Setup {
     let model = model(&ctx, 1, &["cat"]);
     let server = Server::new(&ctx, model.clone()).expect("a server");
     let (client, keys) = Client::generate(&ctx, Seed::new([3; 32]), server.request()).expect("keys");
@@ -97,7 +100,7 @@ static SETUP: LazyLock<Setup> = LazyLock::new(|| {
     let y = server.evaluate(&keys, x.clone(), &mut ()).expect("an evaluation");
     let result = bytes(&ctx, y.blocks());
     Setup { ctx, server, keys, x, result }
-});
+}
 
 impl Setup {
     fn run(&self) -> Evaluation<'_> {
@@ -180,6 +183,23 @@ fn a_run_stopped_at_ten_places_goes_on_to_the_same_bits() {
     assert_eq!(stops, 10, "of {count} tasks");
     clear(&mut store).expect("cleared");
     assert!(store.objects.is_empty());
+}
+
+/// A checkpoint says nothing of devices: whatever is left of them goes on.
+#[test]
+fn a_run_goes_on_on_another_number_of_devices() {
+    let one = &*SETUP;
+    let three = setup(limbs::context(one.ctx.params(), Arc::new(Local::new(3)), KeySwitching::Basic));
+    assert!(three.result == one.result, "other bits on three devices");
+    let half = one.run().program().tasks().len() / 2;
+    for (before, after) in [(&three, one), (one, &three)] {
+        let (mut store, run) = (before.saved(half), after.run());
+        let mut checkpoints = Checkpoints::new(&run, &after.x, &mut store).expect("checkpoints");
+        let mut lane = checkpoints.resume().expect("a checkpoint").expect("a checkpoint");
+        while run.step(&mut lane, &mut ()).expect("a task") {}
+        let y = run.result(&lane).expect("a result");
+        assert!(bytes(&after.ctx, y.blocks()) == one.result, "other bits");
+    }
 }
 
 /// Blocks are written once, those that a later checkpoint no longer names go, and the bound on the store holds.
