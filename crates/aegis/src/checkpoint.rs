@@ -52,7 +52,7 @@ use crate::error::{CheckpointDamage, Error, Result};
 use crate::evaluation::Evaluation;
 
 pub use crate::identity::Part;
-use crate::identity::{Identity, hex, sha256};
+use crate::identity::{Identity, sha256};
 use manifest::{Entry, Manifest};
 
 /// What a block takes besides its residues: the frame of its ciphertext, of which 4 KiB of parameters are the most, and its
@@ -296,5 +296,5 @@ fn query(run: &Evaluation<'_>, x: &CtTensor) -> Result<String> {
     for block in x.blocks() {
         block.write(run.context(), &mut hash)?;
     }
-    Ok(hex(&hash.finalize()))
+    Ok(format!("{:x}", hash.finalize()))
 }

@@ -6,6 +6,7 @@ use aegis_ckks::{KeyId, Params};
 use aegis_comm::Group;
 use aegis_nn::{Program, Schedule};
 use serde::{Deserialize, Serialize};
+use sha2::digest::Output;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -94,7 +95,7 @@ impl Identity {
     ) -> Self {
         Self {
             release: env!("CARGO_PKG_VERSION").into(),
-            parameters: hex(&params.digest()),
+            parameters: format!("{:x}", Output::<Sha256>::from(params.digest())),
             model: model.bert().identity().into(),
             calibration: model.calibration_digest(),
             plan: plan(model, program, schedule),
@@ -155,16 +156,12 @@ fn plan(model: &Model, program: &Program, schedule: &Schedule) -> String {
     let _ = write!(hash, "{:?} {:?} {:?}", model.layout(), program.blocks(), program.tasks());
     let _ = write!(hash, "{results:?} ");
     schedule.lanes().iter().for_each(|steps| drop(write!(hash, "{steps:?}")));
-    hex(&hash.finalize())
+    format!("{:x}", hash.finalize())
 }
 
 /// SHA-256 in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ impl Output {
             let mut out = Hashing { inner, hash: Sha256::new(), bytes: 0 };
             fill(&mut out).with_context(full)?;
             out.flush().with_context(full)?;
-            (out.bytes, hex(&out.hash.finalize()))
+            (out.bytes, format!("{:x}", out.hash.finalize()))
         };
         file.as_file().sync_all().with_context(full)?;
         Ok(Staged { file, path, content, bytes, sha256 })
@@ -169,7 +169,7 @@ fn too_large(path: &Path, limit: u64) -> anyhow::Error {
 
 /// SHA-256 of `bytes` in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 /// Reads a whole file, up to `limit` bytes.
@@ -181,10 +181,6 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
         return Err(too_large(path, limit));
     }
     Ok(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 struct Hashing<W> {

@@ -53,7 +53,7 @@ impl Bert {
         Ok(Bert {
             embeddings: Embeddings::read(&tensors, &config)?,
             weights: EncoderWeights { layers: weights::read_layers(&tensors, &config)? },
-            identity: crate::hex(&Sha256::digest(&bytes)),
+            identity: format!("{:x}", Sha256::digest(&bytes)),
             directory: dir.to_owned(),
             config,
             tokenizer,

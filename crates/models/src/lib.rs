@@ -70,8 +70,3 @@ pub use embedding::{MAX_ROUND_BITS, cosine, normalize, rank, round};
 pub use error::{BadConfig, BadTokenizer, BadTokens, Error, NoEmbedding, Result};
 pub use hf::tokenizer::{Tokenizer, Tokens};
 pub use stand_in::stand_in;
-
-/// Lower-case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}

@@ -133,7 +133,7 @@ fn scheduled(constants: &aegis_nn::Calibration) -> usize {
 }
 
 fn digest(text: &str) -> String {
-    crate::hex(&Sha256::digest(text))
+    format!("{:x}", Sha256::digest(text))
 }
 
 #[cfg(test)]
